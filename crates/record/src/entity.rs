@@ -1,0 +1,143 @@
+//! An entity: its fields, its published versions, and the four conversions that the services live on.
+//!
+//! Made by `Catalog::compile` only. This file is the door; the conversions live in `json` and `avro`. Must never accept a
+//! record that its newest schema cannot hold.
+
+use std::collections::HashMap;
+
+use crate::avro;
+use crate::fault::{DatumFault, Fault, Misfit, StoredFault};
+use crate::field::Field;
+use crate::id::RecordId;
+use crate::json;
+use crate::name::EntityName;
+use crate::value::{Record, Value};
+use crate::version::SchemaId;
+
+/// A kind of record, compiled from its schemas.
+#[derive(Debug)]
+pub struct Entity {
+    pub(crate) name: EntityName,
+    pub(crate) fields: Vec<Field>,
+    /// Where a member's name stands in `fields`; asked only when members come in another order than the schema's.
+    pub(crate) positions: HashMap<String, usize>,
+    /// Oldest first, never empty.
+    pub(crate) versions: Vec<Published>,
+    pub(crate) newest: SchemaId,
+}
+
+/// A published version of an entity's schema.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) number: u32,
+    pub(crate) id: SchemaId,
+    pub(crate) text: String,
+    pub(crate) plan: avro::ReadPlan,
+}
+
+/// What a client sent: the record, and its id if the body names one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input<'a> {
+    /// The member `id`.
+    pub id: Option<RecordId>,
+    /// Everything else, complete: defaults and templates are filled in.
+    pub record: Record<'a>,
+}
+
+impl Entity {
+    /// Its name: path, topic and table.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The fields of the newest version, in its order.
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// Where a field stands in [`Entity::fields`].
+    #[must_use]
+    pub fn position(&self, field: &str) -> Option<usize> {
+        self.positions.get(field).copied()
+    }
+
+    /// The id of the newest version, which `write_avro` writes.
+    #[must_use]
+    pub fn newest_id(&self) -> SchemaId {
+        self.newest
+    }
+
+    /// Number and id of every version, oldest first.
+    pub fn versions(&self) -> impl Iterator<Item = (u32, SchemaId)> + '_ {
+        self.versions.iter().map(|published| (published.number, published.id))
+    }
+
+    /// The text of a version, byte for byte as published.
+    #[must_use]
+    pub fn schema_text(&self, id: SchemaId) -> Option<&str> {
+        self.published(id).map(|published| published.text.as_str())
+    }
+
+    pub(crate) fn published(&self, id: SchemaId) -> Option<&Published> {
+        self.versions.iter().rev().find(|published| published.id == id)
+    }
+
+    /// Reads a client's body, strictly.
+    ///
+    /// # Errors
+    /// Every fault of the body at once (at most 100), each with its pointer.
+    pub fn parse_json<'a>(&self, body: &'a [u8]) -> Result<Input<'a>, Vec<Fault>> {
+        json::parse_body(self, body)
+    }
+
+    /// Reads what [`Entity::write_json`] once wrote, of any older version: unknown members are dropped, missing ones
+    /// get their default, bounds are not checked.
+    ///
+    /// # Errors
+    /// [`StoredFault`] when it is none of our texts.
+    pub fn parse_stored<'a>(&self, text: &'a str) -> Result<Record<'a>, StoredFault> {
+        json::parse_stored(self, text)
+    }
+
+    /// Appends the record as a JSON object: the fields in order, without id.
+    ///
+    /// # Panics
+    /// When the record is another entity's.
+    pub fn write_json(&self, record: &Record<'_>, out: &mut String) {
+        json::write(self, self.values_of(record), out);
+    }
+
+    /// Appends the record as a datum of the newest schema, without frame.
+    ///
+    /// # Panics
+    /// When the record is another entity's.
+    pub fn write_avro(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        avro::write(&self.fields, self.values_of(record), out);
+    }
+
+    /// Reads a datum of any version into the newest shape.
+    ///
+    /// # Errors
+    /// [`DatumFault::UnknownSchema`], or where and why the bytes are no datum of the schema.
+    pub fn read_avro<'a>(&self, schema: SchemaId, datum: &'a [u8]) -> Result<Record<'a>, DatumFault> {
+        let published = self.published(schema).ok_or(DatumFault::UnknownSchema(schema))?;
+        avro::read(&published.plan, &self.fields, datum).map(|values| Record::new(self.newest, values))
+    }
+
+    /// Makes a record of values that come from elsewhere (columns), one per field in order: checks each against its
+    /// field and brings decimals, uuids and JSON into canonical form. Bounds of attributes are not checked.
+    ///
+    /// # Errors
+    /// The first [`Misfit`].
+    pub fn assemble<'a>(&self, values: Vec<Value<'a>>) -> Result<Record<'a>, Misfit> {
+        json::assemble(&self.fields, values).map(|values| Record::new(self.newest, values))
+    }
+
+    /// Writing one entity's record as another's would corrupt the topic, so this caller's bug ends the request instead.
+    fn values_of<'r, 'a>(&self, record: &'r Record<'a>) -> &'r [Value<'a>] {
+        assert_eq!(record.schema(), self.newest, "a record is written by its own entity only");
+        record.values()
+    }
+}

@@ -1,0 +1,72 @@
+//! The shape of what is not flat: records, arrays, maps, unions of several types, durations.
+//!
+//! Plain data that `compile` fills in. Records refer to each other by index, so that a schema may be recursive.
+
+use std::sync::Arc;
+
+use crate::field::{Kind, Limits};
+
+/// How deep nested values may be: deeper than any honest schema, less deep than the column and our stack bear.
+pub(crate) const MAX_DEPTH: usize = 64;
+
+/// A nested type together with the records that it refers to.
+#[derive(Debug, Clone)]
+pub struct Nested {
+    pub(crate) shape: Box<Shape>,
+    pub(crate) records: Arc<[RecordShape]>,
+}
+
+impl Nested {
+    /// The type itself.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The record that a [`Shape::Record`] of this type refers to.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Option<&RecordShape> {
+        self.records.get(index)
+    }
+}
+
+/// A type inside of a nested value.
+#[derive(Debug, Clone)]
+pub enum Shape {
+    /// Only null.
+    Null,
+    /// Months, days and milliseconds: `{"months": 1, "days": 2, "millis": 3}`.
+    Duration,
+    /// What could be a flat field as well; never [`Kind::Json`].
+    Scalar(Kind),
+    /// An array of these.
+    Array(Box<Shape>),
+    /// An object with free names and these values.
+    Map(Box<Shape>),
+    /// The first of these that accepts a value.
+    Union(Vec<Shape>),
+    /// A record, by its index (`Nested::record`).
+    Record(usize),
+}
+
+/// A record inside of a nested value.
+#[derive(Debug, Clone)]
+pub struct RecordShape {
+    /// Its full name in Avro.
+    pub name: String,
+    /// Its members, in order.
+    pub members: Vec<Member>,
+}
+
+/// A member of a nested record.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub shape: Shape,
+    /// Bounds beyond the type's own.
+    pub limits: Limits,
+    /// Plain, normalised JSON that stands for it when it is missing.
+    pub default: Option<String>,
+}
