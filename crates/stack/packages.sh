@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# Installs what the stack, the build and the tests need on a bare Debian 12, and only what is missing.
+#
+#   crates/stack/packages.sh            what `make up` and `make test` need
+#   crates/stack/packages.sh bench      also what the benches need (wrk)
+#   STACK_DB=mysql crates/stack/packages.sh    also a MySQL server (Debian unstable's, unpacked, not installed)
+#
+# No package taken here starts a system service: Redis' server is inside redis-tools, MariaDB comes as its -core
+# package, Prometheus and MySQL are unpacked under .stack/tools. Does nothing, quickly, when nothing is missing.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+tools=${STACK_TOOLS:-$root/.stack/tools}
+kafka_version=4.3.1 # also in src/tools.rs
+export PATH=$PATH:/usr/sbin:/sbin
+export DEBIAN_FRONTEND=noninteractive
+
+say() { printf '   %s\n' "$*"; }
+die() {
+    printf 'install: %s\n' "$*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo --preserve-env=DEBIAN_FRONTEND "$@"
+    else
+        die "needs root for: $* (become root or install sudo)"
+    fi
+}
+
+# Package lists are fetched at most once a run, and only when something is to be installed.
+lists_fresh=
+fresh_lists() {
+    [ -n "$lists_fresh" ] && return
+    have apt-get || die "no apt-get here: install by hand what 'make doctor' names"
+    say "apt-get update"
+    as_root apt-get -qq update </dev/null || die "apt-get update failed"
+    lists_fresh=yes
+}
+
+# A step with its seconds; its output is shown only when it fails.
+step() {
+    local what=$1 log started=$SECONDS
+    shift
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1 </dev/null; then
+        say "$what ($((SECONDS - started)) s)"
+        rm -f "$log"
+    else
+        tail -n 30 "$log" >&2
+        rm -f "$log"
+        die "$what failed"
+    fi
+}
+
+java_is_17_or_newer() {
+    local major
+    have java || return 1
+    major=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+    [ "${major:-0}" -ge 17 ]
+}
+
+missing=()
+# wants PACKAGE CHECK...: the package is missing when the check fails.
+wants() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+either() { have "$1" || have "$2"; }
+
+list_missing() {
+    wants gcc have gcc
+    wants g++ have g++
+    wants libc6-dev test -e /usr/include/stdlib.h
+    wants make have make
+    wants pkg-config have pkg-config
+    wants libssl-dev pkg-config --exists openssl
+    wants zlib1g-dev pkg-config --exists zlib
+    wants curl have curl
+    wants util-linux have setpriv
+    wants openjdk-17-jre-headless java_is_17_or_newer
+    wants maven have mvn
+    wants mariadb-server-core have mariadb-install-db
+    wants mariadb-client-core have mariadb
+    wants redis-tools either redis-server redis-check-rdb
+    wants shellcheck have shellcheck
+    [ "${1:-}" != bench ] || wants wrk have wrk
+}
+
+install_packages() {
+    [ ${#missing[@]} -gt 0 ] || return 0
+    fresh_lists
+    step "apt-get install ${missing[*]}" as_root apt-get -y install --no-install-recommends "${missing[@]}"
+}
+
+# The broker's jars by their Maven coordinates; the folder appears only when it is complete.
+install_kafka() {
+    local target=$tools/kafka-$kafka_version work
+    [ ! -e "$target/complete" ] || return 0
+    mkdir -p "$tools"
+    work=$(mktemp -d "$tools/kafka.XXXXXX")
+    cat >"$work/pom.xml" <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>stack</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$kafka_version</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$kafka_version</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+POM
+    step "Kafka $kafka_version from Maven (about half a minute)" \
+        mvn -q -B -f "$work/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$work/libs"
+    touch "$work/complete"
+    chmod 755 "$work"
+    rm -rf "$target"
+    # -T: two installs at once must not nest one folder in the other; the loser's copy goes.
+    mv -T "$work" "$target" 2>/dev/null || rm -rf "$work"
+    [ -e "$target/complete" ] || die "Kafka did not arrive in $target"
+}
+
+unpack_prometheus() {
+    cd "$1"
+    apt-get download prometheus
+    dpkg-deb -x prometheus_*.deb .
+    rm -f prometheus_*.deb
+    test -x usr/bin/prometheus
+}
+
+# Unpacked, not installed: Debian's package would start a service on port 9090.
+install_prometheus() {
+    local target=$tools/prometheus work
+    [ ! -x "$target/usr/bin/prometheus" ] || return 0
+    if have prometheus && have promtool; then return 0; fi
+    fresh_lists
+    mkdir -p "$tools"
+    work=$(mktemp -d "$tools/prometheus.XXXXXX")
+    step "Prometheus (unpacked into .stack/tools)" unpack_prometheus "$work"
+    chmod 755 "$work"
+    rm -rf "$target"
+    mv -T "$work" "$target" 2>/dev/null || rm -rf "$work"
+}
+
+unpack_mysql() {
+    local work=$1 mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    mirror=$(apt-get indextargets --format "\$(CODENAME) \$(COMPONENT) \$(REPO_URI)" \
+        'Created-By: Packages' | awk '$1 !~ /-/ && $2 == "main" { print $3; exit }')
+    [ -n "$mirror" ] || die "no Debian mirror among this machine's apt sources"
+    # An empty status file makes apt take the whole closure, libc too: nothing of this machine's is touched.
+    mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+    touch "$work/status"
+    echo "deb [signed-by=$keyring] $mirror sid main" >"$work/sid.list"
+    local apt=(apt-get -o "Dir::Etc::sourcelist=$work/sid.list" -o Dir::Etc::sourceparts=/dev/null
+        -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
+        -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
+    "${apt[@]}" update
+    "${apt[@]}" install -y --no-install-recommends --download-only mysql-server-core mysql-client-core
+    for package in "$work"/cache/archives/*.deb; do dpkg-deb -x "$package" "$work"; done
+    rm -rf "$work/lists" "$work/cache" "$work/status" "$work/sid.list" "$work/usr/share/doc" "$work/usr/share/man"
+    test -x "$work/usr/sbin/mysqld"
+}
+
+install_mysql() {
+    local target=$tools/mysql work
+    [ ! -x "$target/usr/sbin/mysqld" ] || return 0
+    fresh_lists
+    mkdir -p "$tools"
+    work=$(mktemp -d "$tools/mysql.XXXXXX")
+    step "MySQL of Debian unstable (unpacked into .stack/tools)" unpack_mysql "$work"
+    chmod 755 "$work"
+    rm -rf "$target"
+    mv -T "$work" "$target" 2>/dev/null || rm -rf "$work"
+}
+
+cargo_is_there() {
+    have cargo || die "the Rust toolchain is missing: install rustup from your distribution or rust-lang.org, then open a new shell"
+}
+
+list_missing "${1:-}"
+install_packages
+cargo_is_there
+install_kafka
+install_prometheus
+[ "${STACK_DB:-mariadb}" != mysql ] || install_mysql

@@ -1,0 +1,279 @@
+//! One child process: started, watched, signalled, ended.
+//!
+//! A process is known by pid *and* start time (ticks since boot, from `/proc`), so that a pid which the system has
+//! given to somebody else is never signalled, also not by a later `make down` that only has them noted in a file.
+
+use crate::spawner;
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How often an ending process is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long a child lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Killed when this process ends, even by SIGKILL, and when its [`Process`] is dropped.
+    Attached,
+    /// Goes on in a session of its own until somebody stops it.
+    Detached,
+}
+
+/// What to run.
+#[derive(Clone)]
+pub struct Spec {
+    pub(crate) name: String,
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(String, String)>,
+    dir: Option<PathBuf>,
+    log: PathBuf,
+}
+
+// By hand, because settings and arguments may hold passwords.
+impl std::fmt::Debug for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spec").field("name", &self.name).field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+impl Spec {
+    /// `program`, called `name` in messages, with its output appended to the file `log`.
+    pub fn new(name: impl Into<String>, program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
+        let (name, program, log) = (name.into(), program.into(), log.into());
+        Self { name, program, args: Vec::new(), env: Vec::new(), dir: None, log }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// One more environment setting, on top of what this process has.
+    #[must_use]
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// The folder to run in.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    fn command(&self, lifetime: Lifetime, log: File) -> Result<Command> {
+        let mut command = match lifetime {
+            Lifetime::Attached => spawner::attached(self.program.as_os_str()),
+            Lifetime::Detached => spawner::detached(self.program.as_os_str()),
+        };
+        command.args(&self.args).envs(self.env.iter().map(|(k, v)| (k, v)));
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
+        Ok(command)
+    }
+}
+
+/// A running (or ended) child.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    pid: i32,
+    born: u64,
+    log: PathBuf,
+    log_from: u64,
+    lifetime: Lifetime,
+    /// None when it was started by an earlier process and is only known by pid and start time.
+    child: Option<Mutex<Child>>,
+}
+
+impl Process {
+    /// Starts what `spec` says. Returns at once: whether it serves yet is for [`crate::Server`] to find out.
+    pub fn spawn(spec: &Spec, lifetime: Lifetime) -> Result<Self> {
+        let starting = || format!("starting {} ({})", spec.name, spec.program.display());
+        // setpriv and setsid would report a missing program into the log only.
+        if spec.program.is_absolute() && !spec.program.exists() {
+            bail!("{}: no such program", starting());
+        }
+        let log = OpenOptions::new().create(true).append(true).open(&spec.log).with_context(starting)?;
+        let log_from = log.metadata()?.len();
+        let child = spawner::spawn(spec.command(lifetime, log)?).with_context(starting)?;
+        let pid = i32::try_from(child.id()).with_context(starting)?;
+        let born = born(pid).with_context(starting)?;
+        let (name, log) = (spec.name.clone(), spec.log.clone());
+        Ok(Self { name, pid, born, log, log_from, lifetime, child: Some(Mutex::new(child)) })
+    }
+
+    /// A process that an earlier run noted; none when it has ended since, whoever has its pid now.
+    pub fn adopt(name: &str, pid: i32, started_at: u64, log: &Path) -> Option<Self> {
+        let (name, log) = (name.to_owned(), log.to_owned());
+        let it = Self { name, pid, born: started_at, log, log_from: 0, lifetime: Lifetime::Detached, child: None };
+        it.is_running().then_some(it)
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its start in ticks since boot: with the pid, what [`Process::adopt`] knows it by.
+    pub fn started_at(&self) -> u64 {
+        self.born
+    }
+
+    /// Whether it has not ended yet (a stopped or paused one runs).
+    pub fn is_running(&self) -> bool {
+        match &self.child {
+            Some(child) => matches!(lock(child).try_wait(), Ok(None)),
+            None => born(self.pid).is_ok_and(|born| born == self.born),
+        }
+    }
+
+    /// Asks it to end, and kills it when it has not after `deadline`. The exit status is known for own children only.
+    pub fn stop(&self, deadline: Duration) -> Result<Option<ExitStatus>> {
+        self.signal(Signal::SIGTERM)?;
+        self.signal(Signal::SIGCONT)?; // a paused one would not notice
+        match self.wait(deadline)? {
+            Ended::Yes(status) => Ok(status),
+            Ended::No => self.kill(),
+        }
+    }
+
+    /// Kills it and waits for its end.
+    pub fn kill(&self) -> Result<Option<ExitStatus>> {
+        self.signal(Signal::SIGKILL)?;
+        match self.wait(Duration::from_secs(30))? {
+            Ended::Yes(status) => Ok(status),
+            Ended::No => bail!("{} (pid {}) outlives SIGKILL", self.name, self.pid),
+        }
+    }
+
+    /// Freezes it (SIGSTOP): its connections stay open and nothing answers.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a paused one go on (SIGCONT).
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Any other signal; one for a process that has ended is not an error.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        // Held while signalling, so that nobody reaps the child and frees its pid in between.
+        let _held = self.child.as_ref().map(lock);
+        if born(self.pid).is_ok_and(|born| born == self.born) {
+            kill(Pid::from_raw(self.pid), signal).with_context(|| format!("{signal} to {}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for its end, at most until `deadline` is over.
+    pub fn wait(&self, deadline: Duration) -> Result<Ended> {
+        let since = Instant::now();
+        loop {
+            match &self.child {
+                Some(child) => {
+                    if let Some(status) = lock(child).try_wait()? {
+                        return Ok(Ended::Yes(Some(status)));
+                    }
+                }
+                None if !self.is_running() => return Ok(Ended::Yes(None)),
+                None => {}
+            }
+            if since.elapsed() >= deadline {
+                return Ok(Ended::No);
+            }
+            sleep(LOOK);
+        }
+    }
+
+    /// The last `lines` lines that it logged since its start.
+    pub fn log_tail(&self, lines: usize) -> String {
+        log_tail(&self.log, self.log_from, lines)
+    }
+
+    /// Where it logs.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.lifetime == Lifetime::Attached && self.is_running() {
+            // Nobody is left to tell; should it fail, the parent-death signal still comes.
+            drop(self.kill());
+        }
+    }
+}
+
+/// What waiting for an end found.
+#[derive(Debug)]
+pub enum Ended {
+    /// It has ended, with this status when it was a child of this process.
+    Yes(Option<ExitStatus>),
+    /// It still runs.
+    No,
+}
+
+fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Start time of a process in ticks since boot; an error when there is none, or it is a zombie.
+fn born(pid: i32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in brackets and may hold anything, brackets and blanks included.
+    let (_, rest) = stat.rsplit_once(')').context("no name in /proc/<pid>/stat")?;
+    let mut fields = rest.split_whitespace();
+    if matches!(fields.next(), Some("Z" | "X")) {
+        bail!("process {pid} has ended");
+    }
+    let start = fields.nth(18).context("no start time in /proc/<pid>/stat")?;
+    Ok(start.parse()?)
+}
+
+fn log_tail(log: &Path, from: u64, lines: usize) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(log)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from.max(size.saturating_sub(256 * 1024)).min(size)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match read() {
+        Ok(text) => {
+            let all: Vec<&str> = text.lines().collect();
+            all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+        }
+        Err(e) => format!("(no log {}: {e})", log.display()),
+    }
+}
