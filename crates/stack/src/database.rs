@@ -73,7 +73,7 @@ impl Database {
             std::fs::write(&settings, settings::of(&programs, dir, port)?)?;
             let spec = programs.server(&settings, &place.log);
             let probe = move || greets(port).unwrap_or(false);
-            Ok((Server::start(spec, port, place.lifetime, Box::new(probe))?, admin))
+            Ok((Server::start(spec, port, place, Box::new(probe))?, admin))
         })?;
         admin.query("SELECT 1")?;
         Ok(Self { server, admin })

@@ -79,10 +79,10 @@ fn start_on(java: &Java, place: &Place, port: u16, controller: u16) -> Result<Se
     if !dir.join("data/meta.properties").exists() {
         let config = file.to_string_lossy();
         let id = random::hex::<11>()?; // 22 characters, as Kafka wants them
-        java.run("kafka.tools.StorageTool", &["format", "--standalone", "-t", &id, "-c", &config])?;
+        java.run("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &config])?;
     }
     let spec = java.spec("kafka", &place.log, "kafka.Kafka", &[file]);
-    Server::start(spec, port, place.lifetime, Box::new(move || probe::serves(port).unwrap_or(false)))
+    Server::start(spec, port, place, Box::new(move || probe::serves(port).unwrap_or(false)))
 }
 
 /// How Java is called: the same for the broker and for every tool, since an archive holds for one way only.

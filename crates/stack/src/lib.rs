@@ -9,7 +9,9 @@
 mod database;
 pub mod http;
 mod kafka;
+pub mod note;
 pub mod port;
+pub mod private;
 mod process;
 mod prometheus;
 mod random;

@@ -3,6 +3,7 @@
 //! A process is known by pid *and* start time (ticks since boot, from `/proc`), so that a pid which the system has
 //! given to somebody else is never signalled, also not by a later `make down` that only has them noted in a file.
 
+use crate::note::Note;
 use crate::spawner;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -37,6 +38,7 @@ pub struct Spec {
     env: Vec<(String, String)>,
     dir: Option<PathBuf>,
     log: PathBuf,
+    note: Option<Note>,
 }
 
 // By hand, because settings and arguments may hold passwords.
@@ -50,7 +52,7 @@ impl Spec {
     /// `program`, called `name` in messages, with its output appended to the file `log`.
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
         let (name, program, log) = (name.into(), program.into(), log.into());
-        Self { name, program, args: Vec::new(), env: Vec::new(), dir: None, log }
+        Self { name, program, args: Vec::new(), env: Vec::new(), dir: None, log, note: None }
     }
 
     /// One more argument.
@@ -78,6 +80,13 @@ impl Spec {
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
+        self
+    }
+
+    /// Where it is noted when it runs, for a process that outlives this one.
+    #[must_use]
+    pub fn noted(mut self, note: Option<Note>) -> Self {
+        self.note = note;
         self
     }
 
@@ -121,12 +130,15 @@ impl Process {
         let child = spawner::spawn(spec.command(lifetime, log)?).with_context(starting)?;
         let pid = i32::try_from(child.id()).with_context(starting)?;
         let born = born(pid).with_context(starting)?;
+        if let Some(note) = &spec.note {
+            note.write(pid, born)?;
+        }
         let (name, log) = (spec.name.clone(), spec.log.clone());
         Ok(Self { name, pid, born, log, log_from, lifetime, child: Some(Mutex::new(child)) })
     }
 
     /// A process that an earlier run noted; none when it has ended since, whoever has its pid now.
-    pub fn adopt(name: &str, pid: i32, started_at: u64, log: &Path) -> Option<Self> {
+    pub(crate) fn adopt(name: &str, pid: i32, started_at: u64, log: &Path) -> Option<Self> {
         let (name, log) = (name.to_owned(), log.to_owned());
         let it = Self { name, pid, born: started_at, log, log_from: 0, lifetime: Lifetime::Detached, child: None };
         it.is_running().then_some(it)
@@ -140,11 +152,6 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.pid
-    }
-
-    /// Its start in ticks since boot: with the pid, what [`Process::adopt`] knows it by.
-    pub fn started_at(&self) -> u64 {
-        self.born
     }
 
     /// Whether it has not ended yet (a stopped or paused one runs).

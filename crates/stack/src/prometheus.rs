@@ -23,7 +23,7 @@ impl Prometheus {
                 .arg(format!("--storage.tsdb.path={}", data.display()))
                 .arg("--storage.tsdb.retention.size=1GB")
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-            Server::start(spec, port, place.lifetime, Box::new(move || is_ready(port)))
+            Server::start(spec, port, place, Box::new(move || is_ready(port)))
         })?;
         Ok(Self { server })
     }

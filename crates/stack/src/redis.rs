@@ -24,7 +24,7 @@ impl Redis {
             let settings = dir.join("redis.conf");
             std::fs::write(&settings, settings_for(dir, port))?;
             let spec = Spec::new("redis", &program, &place.log).arg(settings);
-            Server::start(spec, port, place.lifetime, Box::new(move || answers(port).unwrap_or(false)))
+            Server::start(spec, port, place, Box::new(move || answers(port).unwrap_or(false)))
         })?;
         Ok(Self { server })
     }

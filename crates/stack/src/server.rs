@@ -2,6 +2,7 @@
 //!
 //! Kafka, Redis, the database and Prometheus differ only in their settings and in the question that is asked.
 
+use crate::note::Note;
 use crate::port::Occupied;
 use crate::process::{Lifetime, Process, Spec};
 use anyhow::{Result, bail};
@@ -28,13 +29,15 @@ pub struct Place {
     pub port: Option<u16>,
     /// Whether it ends with this process.
     pub lifetime: Lifetime,
+    /// Where its process is noted for a later run.
+    pub note: Option<Note>,
 }
 
 impl Place {
     /// A folder, with the log inside, any free port, and an end together with this process.
     pub fn attached(dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
-        Self { log: dir.join("log"), dir, port: None, lifetime: Lifetime::Attached }
+        Self { log: dir.join("log"), dir, port: None, lifetime: Lifetime::Attached, note: None }
     }
 
     /// The same place with this port.
@@ -64,7 +67,8 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// Starts it and waits until `probe` says that it serves on `port`.
-    pub(crate) fn start(spec: Spec, port: u16, lifetime: Lifetime, probe: Probe) -> Result<Self> {
+    pub(crate) fn start(spec: Spec, port: u16, place: &Place, probe: Probe) -> Result<Self> {
+        let (spec, lifetime) = (spec.noted(place.note.clone()), place.lifetime);
         let process = Process::spawn(&spec, lifetime)?;
         if let Err(e) = until_ready(&process, port, &probe) {
             process.kill()?; // a detached one would else go on, half started

@@ -3,11 +3,9 @@
 //! SQL goes through the command line client, so that no driver is needed here; passwords stand in files that only
 //! their owner may read, never on a command line.
 
-use crate::{Tools, random};
+use crate::{Tools, private, random};
 use anyhow::{Context, Result, bail, ensure};
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -60,7 +58,7 @@ impl Admin {
     pub(super) fn prepare(tools: &Tools, dir: &Path, port: u16) -> Result<Self> {
         let admin = Self::of(tools, dir, port)?;
         let password = admin.root_password()?;
-        write_private(
+        private::write(
             &dir.join("init.sql"),
             &format!(
                 "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1';\n\
@@ -70,7 +68,7 @@ impl Admin {
             ),
         )?;
         let client = format!("[client]\nhost=127.0.0.1\nprotocol=tcp\nport={port}\nuser=root\npassword={password}\n");
-        write_private(&dir.join("root.cnf"), &client)?;
+        private::write(&dir.join("root.cnf"), &client)?;
         Ok(admin)
     }
 
@@ -115,7 +113,7 @@ impl Admin {
     fn root_password(&self) -> Result<String> {
         let file = self.dir.join("root.password");
         if !file.exists() {
-            write_private(&file, &random::hex::<16>()?)?;
+            private::write(&file, &random::hex::<16>()?)?;
         }
         Ok(std::fs::read_to_string(file)?)
     }
@@ -130,7 +128,7 @@ impl Admin {
                 // Not the database's name: MySQL allows 32 characters for a user.
                 text += &format!("{role}_{} {}\n", random::hex::<6>()?, random::hex::<16>()?);
             }
-            write_private(&file, &text)?;
+            private::write(&file, &text)?;
         }
         let text = std::fs::read_to_string(&file)?;
         let pairs: Vec<_> = text.lines().filter_map(|l| l.split_once(' ')).collect();
@@ -140,13 +138,4 @@ impl Admin {
             _ => bail!("{} is not whole", file.display()),
         }
     }
-}
-
-/// Writes a file that only its owner may read; it appears whole or not at all.
-fn write_private(file: &Path, text: &str) -> Result<()> {
-    let fresh = file.with_extension(format!("new-{}", random::hex::<4>()?));
-    let mut open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    open.write_all(text.as_bytes())?;
-    drop(open);
-    std::fs::rename(&fresh, file).with_context(|| format!("writing {}", file.display()))
 }

@@ -3,8 +3,7 @@
 //! Made once for a Java and a set of jars, by starting a throwaway broker and stopping it again (about ten seconds).
 
 use super::{Java, Speed, probe, settings};
-use crate::process::Lifetime;
-use crate::server::Server;
+use crate::server::{Place, Server};
 use crate::{KafkaTools, port, random};
 use anyhow::{Context, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -46,12 +45,12 @@ fn train(tools: &KafkaTools, work: &Path, archive: &Path) -> Result<()> {
             std::fs::write(&file, settings::of_one_node(&work.join("data"), port, controller))?;
             let config = file.to_string_lossy();
             let id = random::hex::<11>()?; // 22 characters, as Kafka wants them
-            let format = ["format", "--standalone", "--ignore-formatted", "-t", &id, "-c", &config];
+            let format = ["format", "--ignore-formatted", "-t", &id, "-c", &config];
             java.run("kafka.tools.StorageTool", &format)?;
             let args = [file.as_os_str()];
             let mut spec = java.spec("kafka", &work.join("log"), "kafka.Kafka", &args);
             spec = spec.env("JDK_JAVA_OPTIONS", format!("-XX:ArchiveClassesAtExit={}", archive.display()));
-            Server::start(spec, port, Lifetime::Attached, Box::new(move || probe::serves(port).unwrap_or(false)))
+            Server::start(spec, port, &Place::attached(work), Box::new(move || probe::serves(port).unwrap_or(false)))
         })
     })?;
     server.stop(Duration::from_secs(120))?;

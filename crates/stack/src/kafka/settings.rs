@@ -8,7 +8,8 @@ pub(super) fn of_one_node(data: &Path, port: u16, controller: u16) -> String {
     format!(
         "process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+# The static form: the dynamic one writes the port into the data, and ports may change between two starts.
+controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
