@@ -1,1 +1,27 @@
-//! cache.
+//! Everything that speaks Redis: the newest version of each record, the outbox of what the topic has not acknowledged,
+//! and the unsettled that MySQL does not hold yet.
+//!
+//! One Lua script per rule of `docs/PROTOCOL.md` stands in `scripts/`; [`Cache`] has a method for each, with typed
+//! answers. What must not happen here: a decision about what an answer means for a client (that is `ingest`'s), or a
+//! second way to reach Redis around [`connect`].
+
+pub mod answers;
+mod cache;
+pub mod connect;
+pub mod failure;
+mod keys;
+mod reply;
+mod scripts;
+pub mod settings;
+mod writer;
+
+pub use answers::{Cached, Content, Depths, Entry, Lease, Logged, Looked, PendingEntry, Settled, State, Write, Written};
+pub use cache::Cache;
+pub use connect::{ConnectError, Connector, Reading};
+pub use keys::{SHARDS, Shard};
+pub use failure::CacheError;
+pub use settings::RedisSettings;
+pub use writer::{WriteQueue, Writer};
+
+/// The number of lives that this Redis has had (PROTOCOL R15). Constant until losses are told apart.
+pub const EPOCH: u64 = 1;

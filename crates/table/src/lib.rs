@@ -1,1 +1,23 @@
-//! table.
+//! Everything that speaks SQL: the table of an entity, the guarded upsert with its read-back (PROTOCOL R13), reading a
+//! row, and what a failure of the database means.
+//!
+//! What must not happen here: deciding what to do about a failure (the persister's), or a statement that could put an
+//! older version over a newer one.
+
+mod apply;
+mod bind;
+pub mod database;
+mod ddl;
+pub mod failure;
+pub mod migrate;
+mod row;
+pub mod settings;
+mod statements;
+
+pub use apply::{Held, Incoming};
+pub use database::Database;
+pub use failure::TableError;
+pub use migrate::Migrated;
+pub use row::StoredRow;
+pub use settings::DatabaseSettings;
+pub use statements::EntityTable;

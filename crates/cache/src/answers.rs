@@ -1,0 +1,184 @@
+//! What goes into the scripts and what comes back, as types: a closed set, so that a caller must meet every answer.
+
+use std::collections::BTreeMap;
+
+use record::{RecordId, SchemaId, Version};
+
+/// How far a record's newest version has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// In Redis alone.
+    Cached,
+    /// The topic has acknowledged it.
+    Logged,
+    /// MySQL has committed it.
+    Persisted,
+}
+
+impl State {
+    /// The word in answers, labels and Redis.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Logged => "logged",
+            Self::Persisted => "persisted",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Cached, Self::Logged, Self::Persisted].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// What a record is: its plain JSON under a schema, or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The fields as one JSON object, normalised, without the id.
+    Json {
+        /// The object's text.
+        text: String,
+        /// The schema it was checked against.
+        schema: SchemaId,
+    },
+    /// Deleted.
+    Tombstone,
+}
+
+/// One write on its way into the cache.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The entity's name.
+    pub entity: String,
+    /// The record's id.
+    pub id: RecordId,
+    /// What it becomes.
+    pub content: Content,
+    /// The caller's `traceparent`, handed on to the topic.
+    pub trace: Option<String>,
+    /// The process' clock when its handler read it, in microseconds (`mine` in R1 and R2).
+    pub mine: u64,
+}
+
+/// The write script's answer (PROTOCOL R5): the whole closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// In the cache and in the outbox at this version.
+    New(Version),
+    /// The idempotency key is known with the same request: this version was issued then.
+    Repeated {
+        /// The version of the first request.
+        version: Version,
+        /// The topic has acknowledged that version.
+        logged: bool,
+    },
+    /// The idempotency key is known with another request.
+    Mismatch,
+    /// The precondition is not met; this is the current version.
+    Conflict(Version),
+    /// The precondition needs a record that is not in the cache.
+    Absent,
+    /// Preconditions cannot be decided until the cache is complete again.
+    Incomplete,
+    /// The outbox, the unsettled or Redis itself has no room.
+    Full,
+    /// The process' clock is ahead of Redis'.
+    Skew,
+    /// The request was under way too long; with a fresh clock reading it may be sent again.
+    Late,
+    /// Redis is not the one that the process met last.
+    StaleEpoch,
+}
+
+/// An acknowledgement of the topic on its way into the cache.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// The entity's name.
+    pub entity: String,
+    /// The record's id.
+    pub id: RecordId,
+    /// The version that was acknowledged.
+    pub version: Version,
+    /// Where it stands in the topic.
+    pub partition: i32,
+    /// Where it stands in the partition.
+    pub offset: i64,
+    /// When, in microseconds.
+    pub at: u64,
+}
+
+/// What MySQL holds of a record, as read back, on its way into the cache (PROTOCOL R14).
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The entity's name.
+    pub entity: String,
+    /// The record's id.
+    pub id: RecordId,
+    /// h: the version that the row has.
+    pub held: Version,
+}
+
+/// A record as the cache has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// Its newest version.
+    pub version: Version,
+    /// How far that version has come.
+    pub state: State,
+    /// What it is.
+    pub content: Content,
+}
+
+/// A lookup's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// Here it is.
+    Hit(Cached),
+    /// Not here: read the row, and with a lease fill it in.
+    Miss(Option<Lease>),
+}
+
+/// A reader's permission to fill one record, until a write or a settle takes it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease(pub(crate) String);
+
+/// A row on its way into the cache, under a lease.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The entity's name.
+    pub entity: String,
+    /// The record's id.
+    pub id: RecordId,
+    /// The row's version.
+    pub version: Version,
+    /// The row's content.
+    pub content: Content,
+}
+
+/// An outbox entry and the record behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingEntry {
+    /// The entity's name.
+    pub entity: String,
+    /// The record's id.
+    pub id: RecordId,
+    /// Its newest version.
+    pub version: Version,
+    /// What it is.
+    pub content: Content,
+    /// The `traceparent` of the request that wrote it.
+    pub trace: Option<String>,
+}
+
+/// How much waits in outbox and unsettled, and since when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Depths {
+    /// Entries of the outbox.
+    pub outbox: u64,
+    /// The oldest version among the heads of the shards, by entity. The oldest of all is always among them.
+    pub outbox_oldest: BTreeMap<String, Version>,
+    /// Entries of the unsettled.
+    pub unsettled: u64,
+    /// The oldest version in it.
+    pub unsettled_oldest: Option<Version>,
+}

@@ -1,0 +1,206 @@
+//! The rules as methods: each calls one script on the current connection and types its answer. No retries here; who
+//! calls knows whether a second try is harmless.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use record::Version;
+use redis::{FromRedisValue, ScriptInvocation, Value};
+use service::clock;
+
+use crate::answers::{Depths, Entry, Lease, Logged, Looked, PendingEntry, Settled, Write, Written};
+use crate::connect::{Connector, Reading};
+use crate::keys::{SHARDS, Shard, member};
+use crate::reply::{looked, pending, sum, stored, version, written};
+use crate::scripts::Scripts;
+use crate::{CacheError, EPOCH, RedisSettings};
+
+/// Most writes in one script call: each may take 16 microseconds of the shard's version space (PROTOCOL R1).
+pub(crate) const MOST_WRITES: usize = 64;
+
+/// Redis as the protocol sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    connector: Connector,
+    settings: RedisSettings,
+    scripts: Arc<Scripts>,
+    instance: Arc<str>,
+    tokens: Arc<AtomicU64>,
+}
+
+impl Cache {
+    /// `instance` is a name that no other process has at the same time.
+    #[must_use]
+    pub fn new(connector: Connector, settings: RedisSettings, instance: &str) -> Self {
+        Self {
+            connector,
+            settings,
+            scripts: Arc::new(Scripts::new()),
+            instance: instance.into(),
+            tokens: Arc::default(),
+        }
+    }
+
+    /// R5 for up to 64 writes; `seen` is the highest version the process knows of. The answers are in the order of
+    /// `writes`, and each write is all or nothing by itself.
+    ///
+    /// # Errors
+    /// [`CacheError`] for the whole batch; after [`CacheError::Unanswered`] the writes may have happened.
+    pub async fn write(&self, writes: &[Write], seen: Version) -> Result<Vec<Written>, CacheError> {
+        let shards = u64::from(SHARDS);
+        let mut call = self.scripts.write.prepare_invoke();
+        call.arg(EPOCH)
+            .arg(seen.get())
+            .arg(micros(self.settings.clock_skew_ms))
+            .arg(micros(self.settings.redis_timeout_ms))
+            .arg(self.settings.outbox_most / shards)
+            .arg(self.settings.unsettled_most / shards);
+        for write in writes {
+            let member = member(&write.entity, &write.id);
+            let shard = Shard::of(&member);
+            call.key(shard.record(&member))
+                .key(shard.lease(&member))
+                .key(shard.last())
+                .key(shard.outbox())
+                .key(shard.unsettled())
+                .key(shard.epoch());
+            let (payload, deleted, schema) = stored(&write.content);
+            call.arg(write.mine).arg(member).arg(payload).arg(deleted).arg(schema);
+            call.arg(write.trace.as_deref().unwrap_or_default());
+        }
+        let sent = clock::now_micros();
+        let answer: Result<Vec<Value>, _> = self.call(&call).await;
+        let answer = match answer {
+            Err(CacheError::Refused { code, .. }) if code == "OOM" => return Ok(vec![Written::Full; writes.len()]),
+            answer => answer?,
+        };
+        let received = clock::now_micros();
+        let mut answers = answer.into_iter();
+        let now = version(answers.next().unwrap_or(Value::Nil))?.get();
+        self.connector.observe(Reading { sent, now, received });
+        answers.map(written).collect()
+    }
+
+    /// R6: the topic has acknowledged these versions. Returns how many records still had that version.
+    ///
+    /// # Errors
+    /// [`CacheError`]; to call again is harmless, and so is not to: the relay then sends a duplicate.
+    pub async fn logged(&self, entries: &[Logged]) -> Result<u64, CacheError> {
+        let mut call = self.scripts.logged.prepare_invoke();
+        for entry in entries {
+            let member = member(&entry.entity, &entry.id);
+            let shard = Shard::of(&member);
+            call.key(shard.record(&member)).key(shard.outbox()).key(shard.unsettled());
+            call.arg(member).arg(entry.version.get()).arg(entry.partition).arg(entry.offset).arg(entry.at);
+        }
+        self.call(&call).await
+    }
+
+    /// R14: MySQL holds these versions, read back in `epoch`. Returns how many records were marked persisted.
+    ///
+    /// # Errors
+    /// [`CacheError`]; to call again is harmless and necessary.
+    pub async fn settle(&self, entries: &[Settled], epoch: u64) -> Result<u64, CacheError> {
+        let mut call = self.scripts.settle.prepare_invoke();
+        call.arg(epoch).arg(millis(self.settings.settled_ttl_s));
+        for entry in entries {
+            let member = member(&entry.entity, &entry.id);
+            let shard = Shard::of(&member);
+            call.key(shard.record(&member))
+                .key(shard.lease(&member))
+                .key(shard.outbox())
+                .key(shard.unsettled())
+                .key(shard.last())
+                .key(shard.epoch())
+                .key(shard.incomplete());
+            call.arg(member).arg(entry.held.get());
+        }
+        self.call(&call).await
+    }
+
+    /// R12: the record, or a lease to fill it.
+    ///
+    /// # Errors
+    /// [`CacheError`]; a reader then reads the row and fills nothing.
+    pub async fn look(&self, entity: &str, id: &record::RecordId) -> Result<Looked, CacheError> {
+        let member = member(entity, id);
+        let shard = Shard::of(&member);
+        let token = format!("{}-{}", self.instance, self.tokens.fetch_add(1, Ordering::Relaxed));
+        let mut call = self.scripts.read.prepare_invoke();
+        call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.epoch()).key(shard.incomplete());
+        call.arg(EPOCH).arg(&token).arg(millis(self.settings.fill_lease_ms));
+        let answer: Vec<Value> = self.call(&call).await?;
+        looked(answer, token)
+    }
+
+    /// R12: puts a row into the cache if the lease still stands. Says whether it did.
+    ///
+    /// # Errors
+    /// [`CacheError`]; the record is then simply not cached.
+    pub async fn fill(&self, lease: &Lease, entry: &Entry) -> Result<bool, CacheError> {
+        let member = member(&entry.entity, &entry.id);
+        let shard = Shard::of(&member);
+        let (payload, deleted, schema) = stored(&entry.content);
+        let mut call = self.scripts.fill.prepare_invoke();
+        call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.last()).key(shard.epoch());
+        call.arg(EPOCH).arg(&lease.0).arg(entry.version.get()).arg(payload).arg(deleted).arg(schema);
+        call.arg(millis(self.settings.settled_ttl_s));
+        self.call(&call).await
+    }
+
+    /// R10: the oldest outbox entries of a shard, none newer than `until`, with the records behind them.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn pending(&self, shard: Shard, until: u64, most: usize) -> Result<Vec<PendingEntry>, CacheError> {
+        let mut call = self.scripts.relay.prepare_invoke();
+        call.key(shard.outbox()).arg(until).arg(most).arg(shard.record_prefix());
+        let entries: Vec<[Option<String>; 6]> = self.call(&call).await?;
+        entries.into_iter().map(pending).collect()
+    }
+
+    /// R10: tells the other instances that this one relays the shard for a while. `false`: another does already.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn claim_relay(&self, shard: Shard, time: Duration) -> Result<bool, CacheError> {
+        let (mut connection, number) = self.connector.connection()?;
+        let mut command = redis::cmd("SET");
+        command.arg(shard.relay_claim()).arg(&*self.instance).arg("NX").arg("PX").arg(millis(time));
+        let claimed: Result<Option<String>, _> = command.query_async(&mut connection).await;
+        claimed.map(|answer| answer.is_some()).map_err(|error| self.connector.failed(number, error))
+    }
+
+    /// How much waits, over all shards.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn depths(&self) -> Result<Depths, CacheError> {
+        let (mut connection, number) = self.connector.connection()?;
+        let mut pipe = redis::pipe();
+        for key in Shard::all().flat_map(|shard| [shard.outbox(), shard.unsettled()]) {
+            pipe.cmd("ZCARD").arg(&key).cmd("ZRANGE").arg(&key).arg(0).arg(0).arg("WITHSCORES");
+        }
+        let answer: Result<Vec<Value>, _> = pipe.query_async(&mut connection).await;
+        let answer = answer.map_err(|error| self.connector.failed(number, error))?;
+        sum(answer)
+    }
+
+    pub(crate) async fn meet_again(&self) -> Result<(), CacheError> {
+        self.connector.meet_again().await
+    }
+
+    async fn call<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, CacheError> {
+        let (mut connection, number) = self.connector.connection()?;
+        call.invoke_async(&mut connection).await.map_err(|error| self.connector.failed(number, error))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

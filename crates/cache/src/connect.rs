@@ -1,0 +1,224 @@
+//! The one connection to Redis, and everything about losing and regaining it. We own the reconnecting because a
+//! connection may only be used after the process has met the server behind it (PROTOCOL R15): its epoch, its number of
+//! shards, its eviction policy. A probe each second tells whether Redis is there and what its clock says (R2).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, InfoDict};
+use service::{Backoff, Dependency, clock};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::keys::{SHARD_COUNT, SHARDS, Shard};
+use crate::{CacheError, EPOCH, RedisSettings, scripts};
+
+/// How often the clock of Redis is read when nothing else is said.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// Redis' clock, known to have been read between two readings of our own. All in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Our clock before the call.
+    pub sent: u64,
+    /// Redis' clock.
+    pub now: u64,
+    /// Our clock after the answer.
+    pub received: u64,
+}
+
+/// Receives every reading of Redis' clock.
+pub type Observer = Arc<dyn Fn(Reading) + Send + Sync>;
+
+/// Why a process must not use this Redis at all. It stops, since no waiting mends it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// `--redis-url` is not an address of a Redis.
+    #[error("--redis-url: {0}")]
+    Url(redis::RedisError),
+    /// The key space was cut into another number of shards before.
+    #[error("this Redis was used with {found} shards, this program has {SHARDS}: use another database of Redis")]
+    Shards {
+        /// What stands in Redis.
+        found: u16,
+    },
+    /// Redis may evict writes that MySQL does not hold yet.
+    #[error("maxmemory-policy is {0}: with it Redis drops unpersisted writes; set volatile-ttl or noeviction")]
+    Evicts(String),
+}
+
+#[derive(Clone, Debug)]
+struct Live {
+    connection: MultiplexedConnection,
+    number: u64,
+}
+
+/// Hands out the current connection and replaces it when it breaks. Cheap to clone.
+#[derive(Clone)]
+pub struct Connector {
+    client: Client,
+    timeout: Duration,
+    observer: Observer,
+    current: watch::Sender<Option<Live>>,
+    broken: Arc<AtomicU64>,
+    look_again: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").field("connected", &self.current.borrow().is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// Parses the address; [`Connector::run`] connects.
+    ///
+    /// # Errors
+    /// [`ConnectError::Url`].
+    pub fn new(settings: &RedisSettings, observer: Observer) -> Result<Self, ConnectError> {
+        Ok(Self {
+            client: Client::open(settings.redis_url.expose()).map_err(ConnectError::Url)?,
+            timeout: settings.redis_timeout_ms,
+            observer,
+            current: watch::Sender::new(None),
+            broken: Arc::default(),
+            look_again: Arc::default(),
+        })
+    }
+
+    /// Keeps a connection up until `stopping`: connects, meets, probes, and starts over when it breaks.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: this Redis must not be used.
+    pub async fn run(&self, redis: &Dependency, stopping: &CancellationToken) -> Result<(), ConnectError> {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        for number in 1.. {
+            if let Ok(connection) = self.connect().await? {
+                backoff.reset();
+                redis.set(true);
+                self.current.send_replace(Some(Live { connection: connection.clone(), number }));
+                self.probe_until_broken(connection, number, stopping).await;
+                self.current.send_replace(None);
+            }
+            if stopping.is_cancelled() {
+                break;
+            }
+            redis.set(false);
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next(rand::random())) => {}
+                () = stopping.cancelled() => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection in use.
+    pub(crate) fn connection(&self) -> Result<(MultiplexedConnection, u64), CacheError> {
+        self.current.borrow().as_ref().map(|live| (live.connection.clone(), live.number)).ok_or(CacheError::Away)
+    }
+
+    /// Classifies a failed call on connection `number`. A connection that gave no answer, or leads to a replica, is
+    /// replaced.
+    pub(crate) fn failed(&self, number: u64, error: redis::RedisError) -> CacheError {
+        let error = CacheError::from(error);
+        let replace = match &error {
+            CacheError::Unanswered(_) => true,
+            CacheError::Refused { code, .. } => code == "READONLY",
+            _ => false,
+        };
+        if replace {
+            self.broken.fetch_max(number, Ordering::Relaxed);
+            self.look_again.notify_one();
+        }
+        error
+    }
+
+    /// R15: after a script was told that the epoch is another, checks the server behind the connection once more.
+    pub(crate) async fn meet_again(&self) -> Result<(), CacheError> {
+        let (mut connection, number) = self.connection()?;
+        match self.meet(&mut connection).await {
+            Ok(None) => Ok(()),
+            // The connection loop finds the same and stops the process.
+            Ok(Some(_)) => Err(self.failed(number, redis::RedisError::from(std::io::Error::other("refused")))),
+            Err(error) => Err(self.failed(number, error)),
+        }
+    }
+
+    pub(crate) fn observe(&self, reading: Reading) {
+        (self.observer)(reading);
+    }
+
+    async fn connect(&self) -> Result<Result<MultiplexedConnection, CacheError>, ConnectError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(1)))
+            .set_response_timeout(Some(self.timeout));
+        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let mut connection = match connected {
+            Ok(connection) => connection,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        match self.meet(&mut connection).await {
+            Ok(None) => Ok(Ok(connection)),
+            Ok(Some(refusal)) => Err(refusal),
+            Err(error) => {
+                tracing::debug!(%error, "Redis answers, but not yet what it must");
+                Ok(Err(error.into()))
+            }
+        }
+    }
+
+    /// R15: before a connection is used. `Some` is a reason never to use this Redis.
+    async fn meet(&self, connection: &mut MultiplexedConnection) -> Result<Option<ConnectError>, redis::RedisError> {
+        let info: InfoDict = redis::cmd("INFO").query_async(connection).await?;
+        let policy = info.get::<String>("maxmemory_policy").unwrap_or_default();
+        if policy.starts_with("allkeys") {
+            return Ok(Some(ConnectError::Evicts(policy)));
+        }
+        let (_, found): (redis::Value, u16) = redis::pipe()
+            .cmd("SET")
+            .arg(SHARD_COUNT)
+            .arg(SHARDS)
+            .arg("NX")
+            .cmd("GET")
+            .arg(SHARD_COUNT)
+            .query_async(connection)
+            .await?;
+        if found != SHARDS {
+            return Ok(Some(ConnectError::Shards { found }));
+        }
+        let run_id = info.get::<String>("run_id").unwrap_or_default();
+        let meet = scripts::meet();
+        for shard in Shard::all() {
+            let () = meet.key(shard.epoch()).arg(EPOCH).arg(&run_id).invoke_async(connection).await?;
+        }
+        Ok(None)
+    }
+
+    async fn probe_until_broken(
+        &self,
+        mut connection: MultiplexedConnection,
+        number: u64,
+        stopping: &CancellationToken,
+    ) {
+        while self.broken.load(Ordering::Relaxed) < number {
+            let sent = clock::now_micros();
+            match redis::cmd("TIME").query_async::<(u64, u64)>(&mut connection).await {
+                Ok((seconds, micros)) => {
+                    let now = seconds * 1_000_000 + micros;
+                    self.observe(Reading { sent, now, received: clock::now_micros() });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "Redis did not answer the probe");
+                    return;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PROBE_EVERY) => {}
+                () = self.look_again.notified() => {}
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The names of keys in Redis. All keys of a record carry the hash tag of its shard, so that one script may touch them
+//! wherever the shard lives. What stands there is readable: `redis-cli HGETALL 'wb:{07}:record:users:42'`.
+
+use record::RecordId;
+
+/// Parts of the key space, one hash slot each. Written to Redis at the first start; another number refuses to start.
+pub const SHARDS: u16 = 16;
+
+/// One part of the key space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shard(u16);
+
+impl Shard {
+    /// The shard of a record: CRC-32 of `<entity>:<id>`, modulo the number of shards.
+    pub(crate) fn of(member: &str) -> Self {
+        // The remainder of a division by SHARDS fits.
+        Self((crc32fast::hash(member.as_bytes()) % u32::from(SHARDS)) as u16)
+    }
+
+    /// Every shard, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..SHARDS).map(Self)
+    }
+
+    /// Its number, from 0.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
+    fn key(self, rest: &str) -> String {
+        format!("wb:{{{:02}}}:{rest}", self.0)
+    }
+
+    /// The highest version this shard ever issued.
+    pub(crate) fn last(self) -> String {
+        self.key("last")
+    }
+
+    /// Which life of Redis this is: a hash {n, `run_id`}.
+    pub(crate) fn epoch(self) -> String {
+        self.key("epoch")
+    }
+
+    /// Sorted set: members whose newest version the topic has not acknowledged, by version.
+    pub(crate) fn outbox(self) -> String {
+        self.key("outbox")
+    }
+
+    /// Sorted set: members that the topic has acknowledged and MySQL does not hold yet, by version.
+    pub(crate) fn unsettled(self) -> String {
+        self.key("unsettled")
+    }
+
+    /// Exists while the cache may lack what MySQL has yet to receive.
+    pub(crate) fn incomplete(self) -> String {
+        self.key("incomplete")
+    }
+
+    /// Who relays this shard at the moment: advice, never safety.
+    pub(crate) fn relay_claim(self) -> String {
+        self.key("relaying")
+    }
+
+    /// What stands before a member in the name of its record's key.
+    pub(crate) fn record_prefix(self) -> String {
+        self.key("record:")
+    }
+
+    pub(crate) fn record(self, member: &str) -> String {
+        self.key("record:") + member
+    }
+
+    pub(crate) fn lease(self, member: &str) -> String {
+        self.key("lease:") + member
+    }
+}
+
+/// The number of shards that this Redis was first used with.
+pub(crate) const SHARD_COUNT: &str = "wb:shards";
+
+/// How a record is named in the outbox and the unsettled. Neither part can contain a colon.
+pub(crate) fn member(entity: &str, id: &RecordId) -> String {
+    format!("{entity}:{}", id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys_of_a_record_carry_the_hash_tag_of_its_shard() {
+        let shard = Shard::of("users:42");
+        let tag = format!("{{{:02}}}", shard.number());
+        for key in [
+            shard.last(),
+            shard.epoch(),
+            shard.outbox(),
+            shard.unsettled(),
+            shard.incomplete(),
+            shard.record("users:42"),
+            shard.lease("users:42"),
+        ] {
+            assert!(key.contains(&tag), "{key} lacks {tag}: a cluster would spread one script over nodes");
+        }
+    }
+
+    #[test]
+    fn records_spread_over_all_shards() {
+        let mut hits = [0u32; SHARDS as usize];
+        for n in 0..16_000 {
+            hits[Shard::of(&format!("users:{n}")).number() as usize] += 1;
+        }
+        assert!(hits.iter().all(|&n| (800..1200).contains(&n)), "{hits:?}");
+    }
+}

@@ -1,0 +1,113 @@
+//! From what Redis answers to the types of `answers`. An answer that no script of ours gives is an error, never a guess.
+
+use record::{RecordId, SchemaId, Version};
+use redis::{FromRedisValue, Value};
+
+use crate::CacheError;
+use crate::answers::{Cached, Content, Depths, Lease, Looked, PendingEntry, State, Written};
+
+fn unexpected(what: &str) -> CacheError {
+    CacheError::Unexpected(what.to_owned())
+}
+
+fn parse<T: FromRedisValue>(value: Value) -> Result<T, CacheError> {
+    T::from_redis_value(value).map_err(|error| CacheError::Unexpected(error.to_string()))
+}
+
+/// A version, or a clock reading: decimal text below 2^53.
+pub(crate) fn version(value: Value) -> Result<Version, CacheError> {
+    parse::<String>(value)?.parse().map_err(|_| unexpected("a version"))
+}
+
+/// Payload, deleted flag and schema id as the scripts store them.
+pub(crate) fn stored(content: &Content) -> (&str, u8, u32) {
+    match content {
+        Content::Json { text, schema } => (text, 0, schema.get()),
+        Content::Tombstone => ("", 1, 0),
+    }
+}
+
+fn content(payload: String, deleted: &str, schema: &str) -> Result<Content, CacheError> {
+    match deleted {
+        "1" => Ok(Content::Tombstone),
+        _ => {
+            let schema = schema.parse().map_err(|_| unexpected("a schema id"))?;
+            Ok(Content::Json { text: payload, schema: SchemaId::new(schema) })
+        }
+    }
+}
+
+pub(crate) fn written(answer: Value) -> Result<Written, CacheError> {
+    let mut parts = parse::<Vec<Value>>(answer)?.into_iter();
+    let mut next = || parts.next().ok_or_else(|| unexpected("a short answer to a write"));
+    match parse::<String>(next()?)?.as_str() {
+        "OK" => Ok(Written::New(version(next()?)?)),
+        "HIT" => Ok(Written::Repeated { version: version(next()?)?, logged: parse(next()?)? }),
+        "MISMATCH" => Ok(Written::Mismatch),
+        "CONFLICT" => Ok(Written::Conflict(version(next()?)?)),
+        "ABSENT" => Ok(Written::Absent),
+        "INCOMPLETE" => Ok(Written::Incomplete),
+        "FULL" => Ok(Written::Full),
+        "SKEW" => Ok(Written::Skew),
+        "LATE" => Ok(Written::Late),
+        "EPOCH" => Ok(Written::StaleEpoch),
+        other => Err(unexpected(other)),
+    }
+}
+
+pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<Looked, CacheError> {
+    let mut parts = answer.into_iter();
+    let mut next = || parts.next().ok_or_else(|| unexpected("a short answer to a lookup"));
+    match parse::<String>(next()?)?.as_str() {
+        "HIT" => {
+            let version = version(next()?)?;
+            let state = State::parse(&parse::<String>(next()?)?).ok_or_else(|| unexpected("a state"))?;
+            let (deleted, schema): (String, String) = (parse(next()?)?, parse(next()?)?);
+            Ok(Looked::Hit(Cached { version, state, content: content(parse(next()?)?, &deleted, &schema)? }))
+        }
+        "MISS" => Ok(Looked::Miss(parse::<bool>(next()?)?.then_some(Lease(token)))),
+        // Redis lost what it had: nothing is known of the record here, and a reader needs no epoch to read the row.
+        "EPOCH" => Ok(Looked::Miss(None)),
+        other => Err(unexpected(other)),
+    }
+}
+
+pub(crate) fn pending(entry: [Option<String>; 6]) -> Result<PendingEntry, CacheError> {
+    let [member, version, payload, deleted, schema, trace] = entry.map(Option::unwrap_or_default);
+    let (entity, id) = member.split_once(':').ok_or_else(|| unexpected("an outbox member"))?;
+    Ok(PendingEntry {
+        entity: entity.to_owned(),
+        id: RecordId::parse(id).map_err(|_| unexpected("a record id"))?,
+        version: version.parse().map_err(|_| unexpected("a version"))?,
+        content: content(payload, &deleted, &schema)?,
+        trace: Some(trace).filter(|trace| !trace.is_empty()),
+    })
+}
+
+/// Per shard: entries of the outbox, its first with score, entries of the unsettled, its first with score.
+pub(crate) fn sum(answers: Vec<Value>) -> Result<Depths, CacheError> {
+    let mut depths = Depths::default();
+    let mut answers = answers.into_iter();
+    while let (Some(outbox), Some(first), Some(unsettled), Some(oldest)) =
+        (answers.next(), answers.next(), answers.next(), answers.next())
+    {
+        depths.outbox += parse::<u64>(outbox)?;
+        if let Some((entity, version)) = head(first)? {
+            let known = depths.outbox_oldest.entry(entity).or_insert(version);
+            *known = version.min(*known);
+        }
+        depths.unsettled += parse::<u64>(unsettled)?;
+        if let Some((_, version)) = head(oldest)? {
+            depths.unsettled_oldest = Some(depths.unsettled_oldest.map_or(version, |known| known.min(version)));
+        }
+    }
+    Ok(depths)
+}
+
+/// The entity and version of a sorted set's first member.
+fn head(first: Value) -> Result<Option<(String, Version)>, CacheError> {
+    let first: Vec<(String, String)> = parse(first)?;
+    let Some((member, score)) = first.into_iter().next() else { return Ok(None) };
+    let entity = member.split(':').next().unwrap_or_default().to_owned();
+    Ok(Some((entity, score.parse().map_err(|_| unexpected("a score"))?)))
+}

@@ -1,0 +1,100 @@
+//! Concurrent writes share one script call. A batch adds no wait: it takes what is queued when the connection is free,
+//! so that under load one call carries many writes and at rest a write goes out alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use record::Version;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cache::MOST_WRITES;
+use crate::{Cache, CacheError, Write, Written};
+
+type Queued = (Write, oneshot::Sender<Result<Written, CacheError>>);
+
+/// Where handlers hand in their writes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct WriteQueue {
+    queue: mpsc::Sender<Queued>,
+    seen: Arc<AtomicU64>,
+}
+
+/// Takes writes from the queue and brings them to Redis, one script call at a time.
+#[derive(Debug)]
+pub struct Writer {
+    cache: Cache,
+    queued: mpsc::Receiver<Queued>,
+    seen: Arc<AtomicU64>,
+}
+
+impl WriteQueue {
+    /// A queue for at most `most` waiting writes, and the writer behind it.
+    #[must_use]
+    pub fn new(cache: Cache, most: usize) -> (Self, Writer) {
+        let (queue, queued) = mpsc::channel(most);
+        let seen = Arc::new(AtomicU64::new(0));
+        (Self { queue, seen: Arc::clone(&seen) }, Writer { cache, queued, seen })
+    }
+
+    /// R5 for one write.
+    ///
+    /// # Errors
+    /// [`CacheError::Saturated`] when the queue is full: nothing was sent. Else what the call met.
+    ///
+    /// # Cancellation
+    /// A write that was queued happens even if nobody waits for the answer; the relay then brings it to the topic.
+    pub async fn write(&self, write: Write) -> Result<Written, CacheError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send((write, answer)).map_err(|_| CacheError::Saturated)?;
+        answered.await.unwrap_or(Err(CacheError::Away))
+    }
+
+    /// The highest version that the process has seen (`seen` in R1).
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
+    }
+}
+
+impl Writer {
+    /// Runs until every [`WriteQueue`] is gone and the queue is empty.
+    pub async fn run(mut self) {
+        let mut batch = Vec::with_capacity(MOST_WRITES);
+        while self.queued.recv_many(&mut batch, MOST_WRITES).await > 0 {
+            // Whoever has given up meanwhile gets no write: its client has another answer by now.
+            batch.retain(|(_, answer)| !answer.is_closed());
+            if !batch.is_empty() {
+                self.write(&mut batch).await;
+            }
+        }
+    }
+
+    async fn write(&self, batch: &mut Vec<Queued>) {
+        let (writes, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let seen = Version::new(self.seen.load(Ordering::Relaxed)).unwrap_or(Version::ZERO);
+        match self.cache.write(&writes, seen).await {
+            Ok(written) => {
+                if written.contains(&Written::StaleEpoch)
+                    && let Err(error) = self.cache.meet_again().await
+                {
+                    tracing::warn!(%error, "Redis has lost its epoch and cannot be met again yet");
+                }
+                for written in &written {
+                    if let Written::New(version) = written {
+                        // Before anybody uses the version (R1).
+                        self.seen.fetch_max(version.get(), Ordering::Relaxed);
+                    }
+                }
+                for (answer, written) in answers.into_iter().zip(written) {
+                    // A handler that has gone needs no answer; its write stands and the relay carries it on.
+                    drop(answer.send(Ok(written)));
+                }
+            }
+            Err(error) => {
+                for answer in answers {
+                    drop(answer.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+}

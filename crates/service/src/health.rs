@@ -1,0 +1,117 @@
+//! Which of the stores a process can reach, and whether that is enough to be ready. `/readyz` and the metric
+//! `write_behind_dependency_up` show the same state.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use prometheus::IntGauge;
+
+use crate::Metrics;
+
+/// A server that the process talks to.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    name: &'static str,
+    up: Arc<AtomicBool>,
+    gauge: IntGauge,
+}
+
+impl Dependency {
+    /// Notes that the server answered (`true`) or did not; a change is logged once.
+    pub fn set(&self, up: bool) {
+        self.gauge.set(i64::from(up));
+        if self.up.swap(up, Ordering::Relaxed) != up {
+            if up {
+                tracing::info!(dependency = self.name, "{} is back", self.name);
+            } else {
+                tracing::warn!(dependency = self.name, "{} is away", self.name);
+            }
+        }
+    }
+
+    /// Did the server answer when it was last asked?
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+}
+
+/// What `/readyz` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// All is there.
+    Ready,
+    /// Work is accepted although a dependency is away: 200, or an orchestrator would take every instance away at once.
+    Degraded,
+    /// No work can be accepted, or the process is starting or stopping: 503.
+    NotReady,
+}
+
+impl Readiness {
+    /// The word in the answer.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::NotReady => "not ready",
+        }
+    }
+}
+
+/// The health of a process: its dependencies and whether it is serving at all.
+#[derive(Debug)]
+pub struct Health {
+    serving: AtomicBool,
+    dependencies: BTreeMap<&'static str, Dependency>,
+    required: &'static [&'static str],
+}
+
+impl Health {
+    /// Registers a gauge for each of `names`; nothing is up and nothing is served yet. Without one of `required` the
+    /// process is not ready; without one of the others it is degraded.
+    #[must_use]
+    pub fn new(metrics: &Metrics, names: &[&'static str], required: &'static [&'static str]) -> Self {
+        let up =
+            metrics.gauge_vec("dependency_up", "1 while the dependency answers, 0 while it does not", &["dependency"]);
+        let dependency = |&name| {
+            let gauge = up.with_label_values(&[name]);
+            (name, Dependency { name, up: Arc::default(), gauge })
+        };
+        Self {
+            serving: AtomicBool::new(false),
+            dependencies: names.iter().map(dependency).collect(),
+            required,
+        }
+    }
+
+    /// The handle through which a store's owner reports; `None` for a name that was not given to [`Health::new`].
+    #[must_use]
+    pub fn dependency(&self, name: &str) -> Option<Dependency> {
+        self.dependencies.get(name).cloned()
+    }
+
+    /// Whether the process accepts work: set once it listens, and cleared first of all when it stops.
+    pub fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Relaxed);
+    }
+
+    /// The state right now.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let away = |name: &&'static str| !self.dependencies.get(name).is_some_and(Dependency::is_up);
+        if !self.serving.load(Ordering::Relaxed) || self.required.iter().any(away) {
+            Readiness::NotReady
+        } else if self.dependencies.values().all(Dependency::is_up) {
+            Readiness::Ready
+        } else {
+            Readiness::Degraded
+        }
+    }
+
+    /// Each dependency and whether it is up, by name.
+    pub fn dependencies(&self) -> impl Iterator<Item = (&'static str, bool)> + '_ {
+        self.dependencies.iter().map(|(name, dependency)| (*name, dependency.is_up()))
+    }
+}

@@ -1,0 +1,121 @@
+//! The registry of one process. Every name gets the prefix `write_behind_` here, so that no caller can forget it;
+//! the two families whose names the field has settled (`http_*`, `kafka_consumergroup_lag`) are registered bare.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+/// Registers metrics and renders them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+}
+
+/// Two registrations of one name are a programming error that the first start of the process shows.
+const UNIQUE: &str = "metric names are unique and valid";
+
+#[expect(clippy::expect_used, reason = "a wrong or repeated metric name cannot depend on input")]
+impl Metrics {
+    /// An empty registry with the process' own metrics (CPU, memory, descriptors).
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        registry.register(Box::new(process)).expect(UNIQUE);
+        Self { registry }
+    }
+
+    fn register<C: Collector + Clone + 'static>(&self, collector: Result<C, prometheus::Error>) -> C {
+        let collector = collector.expect(UNIQUE);
+        self.registry.register(Box::new(collector.clone())).expect(UNIQUE);
+        collector
+    }
+
+    /// A counter; `name` without prefix, with `_total`.
+    #[must_use]
+    pub fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::with_opts(prefixed(name, help)))
+    }
+
+    /// Counters by label.
+    #[must_use]
+    pub fn counter_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(prefixed(name, help), labels))
+    }
+
+    /// A whole-numbered gauge.
+    #[must_use]
+    pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(prefixed(name, help)))
+    }
+
+    /// A gauge of seconds or another fraction.
+    #[must_use]
+    pub fn float_gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(Gauge::with_opts(prefixed(name, help)))
+    }
+
+    /// Gauges by label.
+    #[must_use]
+    pub fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(prefixed(name, help), labels))
+    }
+
+    /// Fractional gauges by label.
+    #[must_use]
+    pub fn float_gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.register(GaugeVec::new(prefixed(name, help), labels))
+    }
+
+    /// A histogram with the given bucket bounds.
+    #[must_use]
+    pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let opts = HistogramOpts { common_opts: prefixed(name, help), buckets: buckets.to_vec() };
+        self.register(Histogram::with_opts(opts))
+    }
+
+    /// Histograms by label.
+    #[must_use]
+    pub fn histogram_vec(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let opts = HistogramOpts { common_opts: prefixed(name, help), buckets: buckets.to_vec() };
+        self.register(HistogramVec::new(opts, labels))
+    }
+
+    /// Registers a collector that computes its values when it is scraped, or one with a name of the field's own.
+    pub fn collector(&self, collector: impl Collector + 'static) {
+        self.registry.register(Box::new(collector)).expect(UNIQUE);
+    }
+
+    /// The text format of Prometheus.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            tracing::error!(%error, "metrics could not be rendered");
+        }
+        out
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Name and help with the prefix of all our metrics.
+#[must_use]
+pub fn prefixed(name: &str, help: &str) -> Opts {
+    Opts::new(format!("write_behind_{name}"), help)
+}
+
+/// Bounds in seconds from 1 ms to 10 min: a write lag is milliseconds on a good day and minutes in an outage.
+pub const LAG_SECONDS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+];
+
+/// Bounds in seconds from 0.1 ms to 10 s: one call to a server, one request.
+pub const CALL_SECONDS: &[f64] =
+    &[0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];

@@ -1,0 +1,172 @@
+//! PROTOCOL R13: one transaction brings a batch into the table and reads back what the table holds then.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDateTime;
+use record::{Record, RecordId, Version};
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Executor, Row};
+
+use crate::bind::{self, Bound};
+use crate::row::version;
+use crate::{EntityTable, TableError, migrate};
+
+/// The newest event of one record in a batch.
+#[derive(Clone, Debug)]
+pub struct Incoming<'a> {
+    /// Whose.
+    pub id: RecordId,
+    /// The event's version.
+    pub version: Version,
+    /// The highest offset in the batch that carried this version.
+    pub offset: i64,
+    /// The record; `None` is a delete.
+    pub record: Option<Record<'a>>,
+}
+
+/// What the table holds of a record after the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// h, the row's version; where there is no row, the purge mark (R14).
+    pub version: Version,
+    /// The highest offset at which that version was seen.
+    pub offset: i64,
+    /// This very batch brought the version in: it was not there before.
+    pub fresh: bool,
+}
+
+impl EntityTable {
+    /// Applies `rows`, which name each record once, and returns what is held of each, in their order; `None` where
+    /// another record's row stands in the way of a second unique key. `stamp` (microseconds) becomes `updated_at` of
+    /// what changes and tells fresh rows from those that were there.
+    ///
+    /// # Errors
+    /// [`TableError`]: nothing was applied; or, after [`TableError::Unanswered`] and [`TableError::Away`], all may have
+    /// been. To apply again is harmless.
+    ///
+    /// # Cancellation
+    /// Must be awaited to its end.
+    pub async fn apply(&self, rows: &[Incoming<'_>], stamp: u64) -> Result<Vec<Option<Held>>, TableError> {
+        let stamp = bind::stamp(i64::try_from(stamp).unwrap_or(i64::MAX))
+            .ok_or_else(|| TableError::Setup("the clock is out of the calendar".to_owned()))?;
+        // By primary key, or two batches deadlock.
+        let mut sorted: Vec<&Incoming<'_>> = rows.iter().collect();
+        sorted.sort_by(|a, b| a.id.cmp(&b.id));
+        let (held, purged) = self.database.with(async |connection| self.transact(connection, &sorted, stamp).await).await?;
+        let of = |row: &Incoming<'_>| match held.get(row.id.as_str()) {
+            Some(held) => Some(*held),
+            None if row.version <= purged => Some(Held { version: purged, offset: -1, fresh: false }),
+            None => None,
+        };
+        Ok(rows.iter().map(of).collect())
+    }
+
+    async fn transact(
+        &self,
+        connection: &mut MySqlConnection,
+        sorted: &[&Incoming<'_>],
+        stamp: NaiveDateTime,
+    ) -> Result<(HashMap<String, Held>, Version), TableError> {
+        connection.execute("START TRANSACTION").await?;
+        let purged = self.purge_mark(connection).await?;
+        let (late, live): (Vec<_>, Vec<_>) = sorted.iter().copied().partition(|row| row.version <= purged);
+        for rows in self.statements.chunks(&live) {
+            self.upsert(connection, rows, stamp).await?;
+        }
+        for row in late {
+            self.update(connection, row, stamp).await?;
+        }
+        let mut held = HashMap::with_capacity(sorted.len());
+        for rows in self.statements.chunks(sorted) {
+            self.read_back(connection, rows, stamp, &mut held).await?;
+        }
+        connection.execute("COMMIT").await?;
+        Ok((held, purged))
+    }
+
+    /// R18: locked against a purge that is about to raise it.
+    async fn purge_mark(&self, connection: &mut MySqlConnection) -> Result<Version, TableError> {
+        let row = sqlx::query(migrate::SELECT_MARK).bind(self.entity.name()).fetch_optional(connection).await?;
+        let row = row.ok_or_else(|| {
+            TableError::Setup(format!("no marks for entity {}: run `persister migrate`", self.entity.name()))
+        })?;
+        version(row.try_get_unchecked(0)?)
+    }
+
+    async fn upsert(
+        &self,
+        connection: &mut MySqlConnection,
+        rows: &[&Incoming<'_>],
+        stamp: NaiveDateTime,
+    ) -> Result<(), TableError> {
+        let statement = self.statements.upsert.get(&rows.len()).cloned().unwrap_or_default();
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for row in rows {
+            query = self.bind_row(query.bind(row.id.as_str().to_owned()), row, stamp);
+        }
+        query.execute(connection).await?;
+        Ok(())
+    }
+
+    async fn update(
+        &self,
+        connection: &mut MySqlConnection,
+        row: &Incoming<'_>,
+        stamp: NaiveDateTime,
+    ) -> Result<(), TableError> {
+        let query = sqlx::query(AssertSqlSafe(self.statements.guarded_update.clone()));
+        let query = self.bind_row(query, row, stamp).bind(row.id.as_str().to_owned()).bind(row.version.get());
+        query.execute(connection).await?;
+        Ok(())
+    }
+
+    /// Fields, deleted, `updated_at`, `log_offset`, version: the order of the statements.
+    fn bind_row<'q>(&self, mut query: Bound<'q>, row: &Incoming<'_>, stamp: NaiveDateTime) -> Bound<'q> {
+        match &row.record {
+            Some(record) => {
+                for (field, value) in self.entity.fields().iter().zip(record.values()) {
+                    query = bind::bind(query, &field.kind, value);
+                }
+            }
+            None => {
+                for _ in self.entity.fields() {
+                    query = bind::null(query);
+                }
+            }
+        }
+        query.bind(row.record.is_none()).bind(stamp).bind(row.offset).bind(row.version.get())
+    }
+
+    async fn read_back(
+        &self,
+        connection: &mut MySqlConnection,
+        rows: &[&Incoming<'_>],
+        stamp: NaiveDateTime,
+        held: &mut HashMap<String, Held>,
+    ) -> Result<(), TableError> {
+        let statement = self.statements.read_back.get(&rows.len()).cloned().unwrap_or_default();
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for row in rows {
+            query = query.bind(row.id.as_str().to_owned());
+        }
+        for row in query.fetch_all(connection).await? {
+            let fresh = row.try_get_unchecked::<NaiveDateTime, _>(3)? == stamp;
+            let found = Held { version: version(row.try_get_unchecked(1)?)?, offset: row.try_get_unchecked(2)?, fresh };
+            held.insert(row.try_get_unchecked(0)?, found);
+        }
+        Ok(())
+    }
+}
+
+impl crate::statements::Statements {
+    /// Cuts rows into runs of the sizes for which there are statements.
+    fn chunks<'r, T>(&self, mut rows: &'r [T]) -> Vec<&'r [T]> {
+        let mut chunks = Vec::new();
+        while !rows.is_empty() {
+            let (chunk, rest) = rows.split_at(self.size(rows.len()).min(rows.len()));
+            chunks.push(chunk);
+            rows = rest;
+        }
+        chunks
+    }
+}

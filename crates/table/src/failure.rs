@@ -1,0 +1,77 @@
+//! What can go wrong with a call to the database, decided once and on numbers, never on texts: messages echo values.
+
+use service::FailureClass;
+use sqlx::mysql::MySqlDatabaseError;
+
+/// A call to the database that did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The server answered an error. Its message stays out of logs, since it may quote a record.
+    #[error("the database answered error {number} ({sqlstate})")]
+    Refused {
+        /// The server's error number.
+        number: u16,
+        /// The SQL state.
+        sqlstate: String,
+    },
+    /// The connection broke, or no connection could be made.
+    #[error("the database is away")]
+    Away(#[source] sqlx::Error),
+    /// No answer in time; a commit may have happened.
+    #[error("no answer from the database in time")]
+    Unanswered,
+    /// All of our own connections are in use.
+    #[error("all connections to the database are in use")]
+    Saturated,
+    /// The rows in the table are not ours to read: a column is missing or of another type.
+    #[error("a row cannot be read: {0}")]
+    Unreadable(String),
+    /// Something that only a human can mend.
+    #[error("{0}")]
+    Setup(String),
+}
+
+impl TableError {
+    /// The class by which callers decide.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Refused { number, .. } => class(*number),
+            Self::Away(_) | Self::Unanswered => FailureClass::Transient,
+            Self::Saturated => FailureClass::Saturated,
+            Self::Unreadable(_) | Self::Setup(_) => FailureClass::Fatal,
+        }
+    }
+}
+
+impl From<sqlx::Error> for TableError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => {
+                let known = database.try_downcast_ref::<MySqlDatabaseError>();
+                let number = known.map_or(0, MySqlDatabaseError::number);
+                Self::Refused { number, sqlstate: database.code().unwrap_or_default().into_owned() }
+            }
+            sqlx::Error::PoolTimedOut => Self::Saturated,
+            sqlx::Error::ColumnNotFound(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                Self::Unreadable(error.to_string())
+            }
+            sqlx::Error::Configuration(_) => Self::Setup(error.to_string()),
+            _ => Self::Away(error),
+        }
+    }
+}
+
+/// The error numbers of MySQL and MariaDB. A number that is not listed is tried again: it may pass, and a loop of
+/// retries is seen in the metrics, while a wrong "poison" would move good events away.
+fn class(number: u16) -> FailureClass {
+    match number {
+        1040 | 1203 | 1226 | 1129 | 1021 | 1114 | 1037 | 1038 | 1041 | 1206 | 1461 | 1047 | 1290 | 1792 | 1836 => {
+            FailureClass::Saturated
+        }
+        1406 | 1264 | 1366 | 1292 | 1265 | 1048 | 1062 | 1451 | 1452 | 3819 | 4025 | 3140 | 3141 | 1690 | 1300 | 1411
+        | 1118 => FailureClass::Poison,
+        1044 | 1045 | 1142 | 1143 | 1227 | 1049 | 1146 | 1054 | 1064 | 1136 | 1364 => FailureClass::Fatal,
+        _ => FailureClass::Transient,
+    }
+}

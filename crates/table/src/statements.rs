@@ -1,0 +1,109 @@
+//! The statements of one entity, written once. Batches go out in a few fixed sizes, since each number of rows is a
+//! prepared statement of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use record::Entity;
+
+use crate::Database;
+use crate::ddl::quoted;
+
+/// Rows per statement, largest first. A batch is cut into these.
+pub(crate) const SIZES: [usize; 5] = [500, 100, 25, 5, 1];
+
+/// Most placeholders in one statement of MySQL.
+const MOST_PLACEHOLDERS: usize = 65_535;
+
+/// The table of one entity: its statements, its database.
+#[derive(Clone, Debug)]
+pub struct EntityTable {
+    pub(crate) database: Database,
+    pub(crate) entity: Arc<Entity>,
+    pub(crate) statements: Arc<Statements>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Statements {
+    /// By number of rows.
+    pub(crate) upsert: BTreeMap<usize, Arc<str>>,
+    pub(crate) read_back: BTreeMap<usize, Arc<str>>,
+    /// For an event that is not newer than the purge mark: it may change a row, never make one (R18).
+    pub(crate) guarded_update: Arc<str>,
+    pub(crate) select: Arc<str>,
+}
+
+impl EntityTable {
+    /// Writes the statements of `entity`.
+    #[must_use]
+    pub fn new(database: Database, entity: Arc<Entity>) -> Self {
+        let statements = Arc::new(Statements::new(&entity));
+        Self { database, entity, statements }
+    }
+
+    /// The entity whose table this is.
+    #[must_use]
+    pub fn entity(&self) -> &Arc<Entity> {
+        &self.entity
+    }
+}
+
+impl Statements {
+    fn new(entity: &Entity) -> Self {
+        let table = quoted(entity.name());
+        let fields: Vec<_> = entity.fields().iter().map(|field| quoted(&field.name)).collect();
+        let width = fields.len() + 5;
+        let sizes = SIZES.into_iter().filter(|size| size * width <= MOST_PLACEHOLDERS);
+        let select = format!("SELECT {}, `version`, `deleted` FROM {table} WHERE `id` = ?", fields.join(", "));
+        Self {
+            upsert: sizes.clone().map(|size| (size, upsert(&table, &fields, size).into())).collect(),
+            read_back: sizes.map(|size| (size, read_back(&table, size).into())).collect(),
+            guarded_update: guarded_update(&table, &fields).into(),
+            select: select.into(),
+        }
+    }
+
+    /// The largest size that `rows` rows fill.
+    pub(crate) fn size(&self, rows: usize) -> usize {
+        self.upsert.range(..=rows).next_back().map_or(1, |(size, _)| *size)
+    }
+}
+
+fn list(of: &str, times: usize) -> String {
+    vec![of; times].join(", ")
+}
+
+/// R13. `version` is assigned last: MySQL assigns from left to right, and a version that moved first would make every
+/// comparison after it false. `VALUES(id) = id` keeps another id's row untouched where a second unique key is hit.
+fn upsert(table: &str, fields: &[String], rows: usize) -> String {
+    let newer = "VALUES(`id`) = `id` AND VALUES(`version`) > `version`";
+    let moved: Vec<_> = fields
+        .iter()
+        .map(String::as_str)
+        .chain(["`deleted`", "`updated_at`"])
+        .map(|column| format!("{column} = IF({newer}, VALUES({column}), {column})"))
+        .collect();
+    format!(
+        "INSERT INTO {table} (`id`, {}, `deleted`, `updated_at`, `log_offset`, `version`) VALUES {} \
+         ON DUPLICATE KEY UPDATE {}, \
+         `log_offset` = IF({newer}, VALUES(`log_offset`), IF(VALUES(`id`) = `id` AND VALUES(`version`) = `version`, \
+         GREATEST(`log_offset`, VALUES(`log_offset`)), `log_offset`)), \
+         `version` = IF({newer}, VALUES(`version`), `version`)",
+        fields.join(", "),
+        list(&format!("({})", list("?", fields.len() + 5)), rows),
+        moved.join(", ")
+    )
+}
+
+fn read_back(table: &str, rows: usize) -> String {
+    format!(
+        "SELECT `id`, `version`, `log_offset`, `updated_at` FROM {table} WHERE `id` IN ({}) FOR UPDATE",
+        list("?", rows)
+    )
+}
+
+fn guarded_update(table: &str, fields: &[String]) -> String {
+    let columns = fields.iter().map(String::as_str).chain(["`deleted`", "`updated_at`", "`log_offset`", "`version`"]);
+    let assigned: Vec<_> = columns.map(|column| format!("{column} = ?")).collect();
+    format!("UPDATE {table} SET {} WHERE `id` = ? AND `version` < ?", assigned.join(", "))
+}

@@ -1,0 +1,42 @@
+//! What every client of ours sets, never inherits, and how librdkafka's own words reach our logs.
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+
+use crate::KafkaSettings;
+
+/// Common settings; `role` becomes part of the client id.
+pub(crate) fn config(settings: &KafkaSettings, role: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &settings.kafka_brokers)
+        .set("client.id", format!("write-behind-{role}"))
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// Logs at debug level what librdkafka repeats many times a second while a broker is away; the probe and the health of
+/// the dependency say it once.
+pub(crate) fn report(error: &KafkaError, reason: &str) {
+    tracing::debug!(%error, reason, "Kafka client");
+}
+
+/// For clients that need no callbacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        report(&error, reason);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Quiet {}

@@ -1,0 +1,214 @@
+//! Consuming with assignment and commit in our own hands. A plain thread polls; rebalances are handled whole inside the
+//! callback (stop, drain, commit, unassign), since later is too late; offsets are committed only by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::{Envelope, KafkaSettings, TopicError, client};
+
+/// One partition of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// Its number.
+    pub number: i32,
+}
+
+/// Whoever owns the lanes. All calls come on the polling thread.
+pub trait Assignment: Send + Sync + 'static {
+    /// These partitions are ours now.
+    fn assigned(&self, partitions: &[Partition]);
+
+    /// These partitions are to be given back. Drains them and returns the offsets to be committed, for each partition the
+    /// next one to be read. With `lost` they belong to another member already and nothing may be committed.
+    fn revoked(&self, partitions: &[Partition], lost: bool) -> Vec<(Partition, i64)>;
+
+    /// A commit ended: `Ok` holds the committed offset.
+    fn committed(&self, partition: &Partition, result: Result<i64, RDKafkaErrorCode>);
+}
+
+struct Context<A>(A);
+
+impl<A: Assignment> ClientContext for Context<A> {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::report(&error, reason);
+    }
+}
+
+impl<A: Assignment> ConsumerContext for Context<A> {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = partitions(list);
+        let done = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.0.assigned(&partitions);
+            match consumer.rebalance_protocol() {
+                RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+                _ => consumer.assign(list),
+            }
+        } else {
+            let lost = consumer.assignment_lost();
+            let offsets = self.0.revoked(&partitions, lost);
+            if !lost {
+                for (partition, offset) in offsets {
+                    self.0.committed(&partition, commit_now(consumer, &partition, offset));
+                }
+            }
+            match consumer.rebalance_protocol() {
+                RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+                _ => consumer.unassign(),
+            }
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, "the group's new assignment was not taken");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
+        for element in list.elements() {
+            let partition = Partition { topic: element.topic().into(), number: element.partition() };
+            let failed = element.error().err().or(result.clone().err());
+            let outcome = match (failed.and_then(|error| error.rdkafka_error_code()), element.offset()) {
+                (Some(code), _) => Err(code),
+                (None, Offset::Offset(offset)) => Ok(offset),
+                (None, _) => Err(RDKafkaErrorCode::NoOffset),
+            };
+            self.0.committed(&partition, outcome);
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    let partition = |e: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| Partition {
+        topic: e.topic().into(),
+        number: e.partition(),
+    };
+    list.elements().into_iter().map(partition).collect()
+}
+
+/// One partition per call: a synchronous commit of several reports success unless all of them failed.
+fn commit_now<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partition: &Partition,
+    offset: i64,
+) -> Result<i64, RDKafkaErrorCode> {
+    use RDKafkaErrorCode as Code;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match consumer.commit(&list(&[(partition.clone(), offset)]), CommitMode::Sync) {
+            Ok(()) => return Ok(offset),
+            Err(error) => match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
+                Code::RequestTimedOut | Code::NotCoordinator | Code::CoordinatorLoadInProgress if tries < 3 => {}
+                code => return Err(code),
+            },
+        }
+    }
+}
+
+fn list(offsets: &[(Partition, i64)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (partition, offset) in offsets {
+        if let Err(error) = list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(*offset)) {
+            tracing::error!(%error, offset, "not an offset");
+        }
+    }
+    list
+}
+
+/// A member of the group. Lives on one plain thread.
+pub struct Consumer<A: Assignment> {
+    base: BaseConsumer<Context<A>>,
+}
+
+impl<A: Assignment> std::fmt::Debug for Consumer<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").finish_non_exhaustive()
+    }
+}
+
+impl<A: Assignment> Consumer<A> {
+    /// Joins the group for `topics`; it connects by itself.
+    ///
+    /// # Errors
+    /// A setting that librdkafka does not take.
+    pub fn new(settings: &KafkaSettings, topics: &[String], assignment: A) -> Result<Self, TopicError> {
+        let base = BaseConsumer::from_config_and_context(&config(settings), Context(assignment))?;
+        base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Ok(Self { base })
+    }
+
+    /// Whoever owns the lanes.
+    #[must_use]
+    pub fn assignment(&self) -> &A {
+        &self.base.client().context().0
+    }
+
+    /// The next message, if one comes within `timeout`. Rebalances and commit results are served meanwhile.
+    ///
+    /// # Errors
+    /// What the client met; polling goes on.
+    pub fn poll(&self, timeout: Duration) -> Option<Result<(Partition, Envelope), TopicError>> {
+        let polled = self.base.poll(timeout)?;
+        Some(polled.map_err(Into::into).map(|message| {
+            let partition = Partition { topic: message.topic().into(), number: message.partition() };
+            (partition, Envelope::new(&message))
+        }))
+    }
+
+    /// Stops fetching these partitions; polling must go on.
+    ///
+    /// # Errors
+    /// They are not ours.
+    pub fn pause(&self, partition: &Partition) -> Result<(), TopicError> {
+        self.base.pause(&list(&[(partition.clone(), 0)])).map_err(Into::into)
+    }
+
+    /// Fetches these partitions again.
+    ///
+    /// # Errors
+    /// They are not ours.
+    pub fn resume(&self, partition: &Partition) -> Result<(), TopicError> {
+        self.base.resume(&list(&[(partition.clone(), 0)])).map_err(Into::into)
+    }
+
+    /// Commits in the background; [`Assignment::committed`] learns of each partition's outcome.
+    ///
+    /// # Errors
+    /// The commit could not even be begun.
+    pub fn commit(&self, offsets: &[(Partition, i64)]) -> Result<(), TopicError> {
+        self.base.commit(&list(offsets), CommitMode::Async).map_err(Into::into)
+    }
+
+    /// Leaves the group: what is assigned is revoked, which drains and commits it, on the next polls.
+    pub fn leave(&self) {
+        self.base.unsubscribe();
+    }
+}
+
+/// `auto.offset.reset=earliest`: a group that is new to a topic must not skip what is there.
+fn config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = client::config(settings, "persister");
+    config
+        .set("group.id", &settings.consumer_group)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.message.max.bytes", settings.event_bytes_most.max(1 << 20).to_string())
+        .set("fetch.wait.max.ms", "500");
+    config
+}

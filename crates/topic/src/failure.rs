@@ -1,0 +1,62 @@
+//! What can go wrong with a call to Kafka, decided once and on codes.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use service::FailureClass;
+
+/// A call to Kafka that did not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TopicError {
+    /// The local queue of the producer is full; nothing was sent.
+    #[error("the producer's queue is full")]
+    QueueFull,
+    /// No acknowledgement in time: the event may be in the topic or not.
+    #[error("no acknowledgement from Kafka")]
+    Unacknowledged,
+    /// The event is larger than topic or broker take. It never will be taken.
+    #[error("the event is too large for the topic")]
+    TooLarge,
+    /// The client itself can do nothing more and must be replaced.
+    #[error("the Kafka client failed for good: {0}")]
+    Fatal(String),
+    /// Kafka answered an error.
+    #[error("Kafka: {0}")]
+    Refused(KafkaError),
+}
+
+impl TopicError {
+    /// The class by which callers decide.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::QueueFull => FailureClass::Saturated,
+            Self::Unacknowledged => FailureClass::Transient,
+            Self::TooLarge => FailureClass::Poison,
+            Self::Fatal(_) => FailureClass::Fatal,
+            Self::Refused(error) => match error.rdkafka_error_code() {
+                Some(
+                    Code::TopicAuthorizationFailed
+                    | Code::ClusterAuthorizationFailed
+                    | Code::GroupAuthorizationFailed
+                    | Code::SaslAuthenticationFailed
+                    | Code::InvalidTopic
+                    | Code::PolicyViolation,
+                ) => FailureClass::Fatal,
+                _ => FailureClass::Transient,
+            },
+        }
+    }
+}
+
+impl From<KafkaError> for TopicError {
+    fn from(error: KafkaError) -> Self {
+        match error.rdkafka_error_code() {
+            Some(Code::QueueFull) => Self::QueueFull,
+            Some(Code::MessageTimedOut | Code::RequestTimedOut | Code::PurgeInflight | Code::PurgeQueue) => {
+                Self::Unacknowledged
+            }
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Self::TooLarge,
+            Some(Code::Fatal) => Self::Fatal(error.to_string()),
+            _ => Self::Refused(error),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! How far the persister's group is behind, asked of Kafka itself: by ingest too, since a dead persister exports nothing.
+//!
+//! Per partition: end of the topic minus committed offset, and the birth of the first event that is not committed, read
+//! from its version header. Ages are computed when they are scraped, so that they grow while nothing else moves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, IntGaugeVec, Opts};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use service::metrics::prefixed;
+
+use crate::client::{self, Quiet};
+use crate::{Envelope, KafkaSettings, Partition, TopicError};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one look may wait for the first uncommitted events.
+const READ: Duration = Duration::from_millis(500);
+
+/// How far one partition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The next offset that the group will read.
+    pub committed: i64,
+    /// The offset that the next event will get.
+    pub end: i64,
+    /// Birth of the first uncommitted event in microseconds; `None` without one, or while it has not been read yet.
+    pub oldest_birth: Option<u64>,
+}
+
+/// Asks Kafka how far the group is. Blocks: lives on a plain thread.
+pub struct GroupLag {
+    consumer: BaseConsumer<Quiet>,
+    known: HashMap<Partition, Position>,
+}
+
+impl std::fmt::Debug for GroupLag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupLag").field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+impl GroupLag {
+    /// Makes the client. It never joins the group: it only asks for the group's offsets.
+    ///
+    /// # Errors
+    /// A setting that librdkafka does not take.
+    pub fn new(settings: &KafkaSettings) -> Result<Self, TopicError> {
+        let mut config = client::config(settings, "lag");
+        config
+            .set("group.id", &settings.consumer_group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            // One event per partition is wanted, not a prefetch.
+            .set("queued.min.messages", "1")
+            .set("fetch.message.max.bytes", "16384");
+        Ok(Self { consumer: BaseConsumer::from_config_and_context(&config, Quiet)?, known: HashMap::new() })
+    }
+
+    /// Looks at every partition of the topics.
+    ///
+    /// # Errors
+    /// Kafka is away or refuses; what was known stays true but old.
+    pub fn look(&mut self, topics: &[String]) -> Result<&HashMap<Partition, Position>, TopicError> {
+        let mut asked = TopicPartitionList::new();
+        for topic in topics {
+            let metadata = self.consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+            for number in metadata.topics().iter().flat_map(|t| t.partitions()).map(|p| p.id()) {
+                asked.add_partition(topic, number);
+            }
+        }
+        let committed = self.consumer.committed_offsets(asked, TIMEOUT)?;
+        for element in committed.elements() {
+            let partition = Partition { topic: element.topic().into(), number: element.partition() };
+            let (low, end) = self.consumer.fetch_watermarks(&partition.topic, partition.number, TIMEOUT)?;
+            let committed = match element.offset() {
+                Offset::Offset(offset) => offset,
+                _ => low,
+            };
+            let before = self.known.get(&partition).filter(|known| known.committed == committed && committed < end);
+            let oldest_birth = before.and_then(|known| known.oldest_birth);
+            self.known.insert(partition, Position { committed, end, oldest_birth });
+        }
+        self.read_births()?;
+        Ok(&self.known)
+    }
+
+    /// Reads the first uncommitted event of every partition that is behind and whose birth is not known.
+    fn read_births(&mut self) -> Result<(), TopicError> {
+        let mut wanted = TopicPartitionList::new();
+        for (partition, position) in &self.known {
+            if position.committed < position.end && position.oldest_birth.is_none() {
+                wanted.add_partition_offset(&partition.topic, partition.number, Offset::Offset(position.committed))?;
+            }
+        }
+        let mut missing = wanted.count();
+        if missing == 0 {
+            return Ok(());
+        }
+        self.consumer.assign(&wanted)?;
+        let until = Instant::now() + READ;
+        while missing > 0 && Instant::now() < until {
+            let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) else { continue };
+            let partition = Partition { topic: message.topic().into(), number: message.partition() };
+            if let Some(position) = self.known.get_mut(&partition).filter(|known| known.oldest_birth.is_none()) {
+                position.oldest_birth = Envelope::new(&message).birth_micros();
+                missing -= 1;
+            }
+        }
+        self.consumer.unassign()?;
+        Ok(())
+    }
+}
+
+/// The lag metrics of one process: offsets behind, under our name and the field's, and the age of the oldest write that
+/// MySQL does not have.
+#[derive(Clone, Debug)]
+pub struct LagMetrics {
+    shown: Arc<Mutex<Shown>>,
+    now_micros: fn() -> u64,
+    group: Arc<str>,
+    events: IntGaugeVec,
+    alias: IntGaugeVec,
+    oldest: GaugeVec,
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    positions: HashMap<Partition, (String, Position)>,
+    outbox_heads: HashMap<String, u64>,
+}
+
+impl LagMetrics {
+    /// `now_micros` is asked at each scrape.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "names and labels are constants")]
+    pub fn new(settings: &KafkaSettings, now_micros: fn() -> u64) -> Self {
+        let events = prefixed("lag_events", "Events between the group's committed offset and the end of the partition");
+        let alias = Opts::new("kafka_consumergroup_lag", "The same, under the name that exporters of Kafka use");
+        let oldest = prefixed(
+            "oldest_unpersisted_seconds",
+            "Age of the oldest write that MySQL does not have yet, 0 if none: the first uncommitted event of the \
+             partition, or the head of the outbox where that is older. Over replicas take the maximum",
+        );
+        let unique = "names and labels are valid";
+        Self {
+            shown: Arc::default(),
+            now_micros,
+            group: settings.consumer_group.as_str().into(),
+            events: IntGaugeVec::new(events, &["entity", "partition"]).expect(unique),
+            alias: IntGaugeVec::new(alias, &["consumergroup", "topic", "partition"]).expect(unique),
+            oldest: GaugeVec::new(oldest, &["entity", "partition"]).expect(unique),
+        }
+    }
+
+    /// Shows what a look has found; `prefix` is cut off a topic's name to get the entity's.
+    pub fn show(&self, positions: &HashMap<Partition, Position>, prefix: &str) {
+        let entity = |partition: &Partition| partition.topic.strip_prefix(prefix).unwrap_or(&partition.topic).to_owned();
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).positions =
+            positions.iter().map(|(partition, position)| (partition.clone(), (entity(partition), *position))).collect();
+    }
+
+    /// Shows the birth of the outbox's oldest entry, by entity.
+    pub fn show_outbox(&self, heads: HashMap<String, u64>) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).outbox_heads = heads;
+    }
+
+    /// Events behind, over all partitions, when last looked at.
+    #[must_use]
+    pub fn events_behind(&self) -> i64 {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.positions.values().map(|(_, position)| position.end - position.committed).sum()
+    }
+}
+
+impl Collector for LagMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.events.desc(), self.alias.desc(), self.oldest.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let now = (self.now_micros)();
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, (entity, position)) in &shown.positions {
+            let number = partition.number.to_string();
+            let behind = (position.end - position.committed).max(0);
+            self.events.with_label_values(&[entity, &number]).set(behind);
+            self.alias.with_label_values(&[&*self.group, &*partition.topic, &number]).set(behind);
+            let outbox = shown.outbox_heads.get(entity).copied();
+            let birth = position.oldest_birth.into_iter().chain(outbox).min();
+            #[expect(clippy::cast_precision_loss, reason = "an age in microseconds is far below 2^53")]
+            let age = birth.map_or(0.0, |birth| now.saturating_sub(birth) as f64 / 1e6);
+            self.oldest.with_label_values(&[entity, &number]).set(age);
+        }
+        [self.events.collect(), self.alias.collect(), self.oldest.collect()].concat()
+    }
+}

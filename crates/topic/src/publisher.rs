@@ -1,0 +1,169 @@
+//! Publishing means the broker's acknowledgement: `acks=all`, idempotent, and a [`Published`] exists only after it.
+//!
+//! The acknowledgement is handed to a callback on the producer's own thread rather than to a future, so that it is
+//! recorded even when whoever waited for it has given up (PROTOCOL R6: a late landing is harmless, but must be known).
+
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use record::Event;
+use tokio::sync::oneshot;
+
+use crate::{KafkaSettings, TopicError, client};
+
+/// An event that the brokers have acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Where it stands in the topic.
+    pub partition: i32,
+    /// Where it stands in the partition.
+    pub offset: i64,
+}
+
+/// An event on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// The event.
+    pub event: &'a Event<'a>,
+    /// The `traceparent` of the request behind it.
+    pub trace: Option<&'a str>,
+}
+
+/// What happens on the producer's thread when an event was acknowledged, or will not be.
+struct OnDelivery(Box<dyn FnOnce(Result<Published, TopicError>) + Send + Sync>);
+
+struct Deliveries;
+
+impl ClientContext for Deliveries {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::report(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<OnDelivery>;
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, on_delivery: Box<OnDelivery>) {
+        on_delivery.0(match delivered {
+            Ok(message) => Ok(Published { partition: message.partition(), offset: message.offset() }),
+            Err((error, _)) => Err(error.clone().into()),
+        });
+    }
+}
+
+/// The one producer of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher {
+    producer: ThreadedProducer<Deliveries>,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("in_flight", &self.producer.in_flight_count()).finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// Makes the producer; it connects by itself.
+    ///
+    /// # Errors
+    /// A setting that librdkafka does not take.
+    pub fn new(settings: &KafkaSettings) -> Result<Self, TopicError> {
+        let producer = ThreadedProducer::from_config_and_context(&config(settings), Deliveries)?;
+        Ok(Self { producer })
+    }
+
+    /// Hands an event to the producer; `on_delivery` runs exactly once if this returns `Ok`, and never else.
+    ///
+    /// # Errors
+    /// [`TopicError::QueueFull`] at once, never a wait; or the event is refused locally.
+    pub fn send(
+        &self,
+        outgoing: Outgoing<'_>,
+        on_delivery: impl FnOnce(Result<Published, TopicError>) + Send + Sync + 'static,
+    ) -> Result<(), TopicError> {
+        let Outgoing { topic, event, trace } = outgoing;
+        let value = event.change.to_value();
+        let version = event.version.to_string();
+        let mut record = BaseRecord::with_opaque_to(topic, Box::new(OnDelivery(Box::new(on_delivery))))
+            .key(event.id.as_str())
+            .headers(headers(event, &version, trace));
+        if let Some(value) = &value {
+            record = record.payload(value);
+        }
+        self.producer.send(record).map_err(|(error, _)| error.into())
+    }
+
+    /// Publishes an event and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// [`TopicError`]; after [`TopicError::Unacknowledged`] the event may be in the topic.
+    ///
+    /// # Cancellation
+    /// The event is published all the same.
+    pub async fn publish(&self, outgoing: Outgoing<'_>) -> Result<Published, TopicError> {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        self.send(outgoing, move |delivered| drop(acknowledge.send(delivered)))?;
+        acknowledged.await.unwrap_or(Err(TopicError::Unacknowledged))
+    }
+
+    /// Asks the brokers for their metadata. Blocks for at most `timeout`: not for an async worker.
+    #[must_use]
+    pub fn is_reachable(&self, timeout: Duration) -> bool {
+        self.producer.client().fetch_metadata(None, timeout).is_ok()
+    }
+
+    /// Why this producer can do nothing more, if so: its process has to stop and be started again.
+    #[must_use]
+    pub fn fatal(&self) -> Option<String> {
+        self.producer.client().fatal_error().map(|(_, reason)| reason)
+    }
+
+    /// Waits until everything handed in is acknowledged or has failed, at most `timeout`. Blocks.
+    ///
+    /// # Errors
+    /// Something is still on its way.
+    pub fn flush(&self, timeout: Duration) -> Result<(), TopicError> {
+        self.producer.flush(timeout).map_err(Into::into)
+    }
+}
+
+fn headers(event: &Event<'_>, version: &str, trace: Option<&str>) -> OwnedHeaders {
+    let headers = OwnedHeaders::new_with_capacity(5)
+        .insert(Header { key: "version", value: Some(version) })
+        .insert(Header { key: "op", value: Some(event.change.op()) })
+        .insert(Header { key: "origin", value: Some(event.origin.as_str()) })
+        .insert(Header { key: "content-type", value: Some("application/vnd.confluent.avro") });
+    match trace {
+        Some(trace) => headers.insert(Header { key: "traceparent", value: Some(trace) }),
+        None => headers,
+    }
+}
+
+/// `linger.ms=0`: an awaited acknowledgement under load batches by itself, and at rest must not wait. Java's partitioner,
+/// or a writer in Java would put a key elsewhere.
+fn config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = client::config(settings, "publisher");
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "0")
+        .set("compression.type", "lz4")
+        .set("partitioner", "murmur2_random")
+        .set("queue.buffering.max.messages", "100000")
+        .set("queue.buffering.max.kbytes", "65536")
+        .set("message.timeout.ms", settings.produce_deadline_ms.as_millis().to_string())
+        .set("message.max.bytes", settings.event_bytes_most.to_string());
+    config
+}
