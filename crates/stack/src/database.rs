@@ -13,6 +13,7 @@ use std::fmt::{Display, Formatter};
 use std::io::Read;
 use std::net::TcpStream;
 use std::ops::Deref;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -30,6 +31,16 @@ impl Kind {
     /// What `STACK_DB` says; MariaDB when it says nothing.
     pub fn from_env() -> Result<Self> {
         std::env::var("STACK_DB").map_or(Ok(Self::default()), |name| name.parse())
+    }
+
+    /// An error when the data in `dir` was made by the other kind: neither can read what the other wrote.
+    pub fn check(self, dir: &Path) -> Result<()> {
+        match std::fs::read_to_string(dir.join(install::MARKER)) {
+            Ok(kind) if kind != self.to_string() => {
+                bail!("the data in {} was made by {kind}, not by {self}; to forget it: make clean", dir.display())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -65,6 +76,7 @@ impl Database {
     /// Starts it, on a fresh data folder when there is none yet, waits until it answers, and sees that root may ask it.
     pub fn start(tools: &Tools, place: &Place, kind: Kind) -> Result<Self> {
         let dir = made(&place.dir)?;
+        kind.check(dir)?;
         let programs = install::Programs::find(tools, kind)?;
         install::once(&programs, dir)?;
         let (server, admin) = port::settle(place.port, |port| {

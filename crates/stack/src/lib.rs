@@ -23,7 +23,7 @@ mod tools;
 
 pub use database::{Accounts, Admin, Database, Kind};
 pub use kafka::{Kafka, KafkaOptions, Speed};
-pub use process::{Ended, Lifetime, Process, Spec};
+pub use process::{Ended, Lifetime, Process, Spec, log_tail};
 pub use prometheus::Prometheus;
 pub use redis::Redis;
 pub use server::{Place, Server};

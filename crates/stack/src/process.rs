@@ -130,11 +130,13 @@ impl Process {
         let child = spawner::spawn(spec.command(lifetime, log)?).with_context(starting)?;
         let pid = i32::try_from(child.id()).with_context(starting)?;
         let born = born(pid).with_context(starting)?;
-        if let Some(note) = &spec.note {
-            note.write(pid, born)?;
-        }
         let (name, log) = (spec.name.clone(), spec.log.clone());
-        Ok(Self { name, pid, born, log, log_from, lifetime, child: Some(Mutex::new(child)) })
+        let process = Self { name, pid, born, log, log_from, lifetime, child: Some(Mutex::new(child)) };
+        if let Some(Err(e)) = spec.note.as_ref().map(|note| note.write(pid, born)) {
+            process.kill()?; // what is not noted, nobody would ever stop
+            return Err(e);
+        }
+        Ok(process)
     }
 
     /// A process that an earlier run noted; none when it has ended since, whoever has its pid now.
@@ -223,7 +225,7 @@ impl Process {
 
     /// The last `lines` lines that it logged since its start.
     pub fn log_tail(&self, lines: usize) -> String {
-        log_tail(&self.log, self.log_from, lines)
+        tail_since(&self.log, self.log_from, lines)
     }
 
     /// Where it logs.
@@ -267,7 +269,12 @@ fn born(pid: i32) -> Result<u64> {
     Ok(start.parse()?)
 }
 
-fn log_tail(log: &Path, from: u64, lines: usize) -> String {
+/// The last `lines` lines of a log file.
+pub fn log_tail(log: &Path, lines: usize) -> String {
+    tail_since(log, 0, lines)
+}
+
+fn tail_since(log: &Path, from: u64, lines: usize) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;
         let size = file.metadata()?.len();

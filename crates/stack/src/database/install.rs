@@ -6,6 +6,9 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Written last: which kind of server made the data.
+pub(super) const MARKER: &str = "kind";
+
 /// How a kind of server is called.
 #[derive(Debug)]
 pub(super) struct Programs {
@@ -47,13 +50,10 @@ impl Programs {
     }
 }
 
-/// Makes the data folder unless it is there. A folder of the other kind of server is an error.
+/// Makes the data folder unless it is there.
 pub(super) fn once(programs: &Programs, dir: &Path) -> Result<()> {
-    let (marker, data) = (dir.join("kind"), dir.join("data"));
-    if let Ok(kind) = std::fs::read_to_string(&marker) {
-        if kind.trim() != programs.kind.to_string() {
-            bail!("the data in {} is of {kind}, not of {}; to forget it: make clean", dir.display(), programs.kind);
-        }
+    let (marker, data) = (dir.join(MARKER), dir.join("data"));
+    if marker.exists() {
         return Ok(());
     }
     if data.exists() {
