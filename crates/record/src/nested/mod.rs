@@ -2,6 +2,12 @@
 //!
 //! Plain data that `compile` fills in. Records refer to each other by index, so that a schema may be recursive.
 
+mod normalise;
+mod tree;
+
+pub(crate) use normalise::{Mode, Normaliser};
+pub(crate) use tree::{Name, Tree};
+
 use std::sync::Arc;
 
 use crate::field::{Kind, Limits};
@@ -47,6 +53,17 @@ pub enum Shape {
     Union(Vec<Shape>),
     /// A record, by its index (`Nested::record`).
     Record(usize),
+}
+
+impl Shape {
+    /// Whether null is a value of it.
+    pub(crate) fn takes_null(&self) -> bool {
+        match self {
+            Shape::Null => true,
+            Shape::Union(branches) => branches.iter().any(|branch| matches!(branch, Shape::Null)),
+            _ => false,
+        }
+    }
 }
 
 /// A record inside of a nested value.

@@ -1,0 +1,31 @@
+//! JSON text to records and back.
+//!
+//! `body` reads what clients send, `stored` what we once wrote; both are one streaming pass, with one seed per field.
+
+mod body;
+mod faults;
+mod field;
+mod stored;
+mod template;
+
+pub(crate) use body::parse_body;
+pub(crate) use faults::{Faults, Pointer};
+pub(crate) use field::settle;
+pub(crate) use stored::{assemble, parse_stored};
+
+use crate::entity::Entity;
+use crate::scalar::show;
+use crate::value::Value;
+
+/// Appends the values as an object. Field names need no escapes (`name::check_field`).
+pub(crate) fn write(entity: &Entity, values: &[Value<'_>], out: &mut String) {
+    let mut before = "{\"";
+    for (field, value) in entity.fields().iter().zip(values) {
+        out.push_str(before);
+        out.push_str(&field.name);
+        out.push_str("\":");
+        show(&field.kind, value, out);
+        before = ",\"";
+    }
+    out.push('}');
+}

@@ -1,0 +1,6 @@
+//! The specification of `record`, as tests: one binary, a module per subject.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod bodies;
+mod house;
