@@ -3,6 +3,7 @@
 #
 #   crates/stack/packages.sh            what `make up` and `make test` need
 #   crates/stack/packages.sh bench      also what the benches need (wrk)
+#   crates/stack/packages.sh doctor     installs nothing: says what is there and what is missing
 #   STACK_DB=mysql crates/stack/packages.sh    also a MySQL server (Debian unstable's, unpacked, not installed)
 #
 # No package taken here starts a system service: Redis' server is inside redis-tools, MariaDB comes as its -core
@@ -64,13 +65,20 @@ java_is_17_or_newer() {
     [ "${major:-0}" -ge 17 ]
 }
 
+mode=${1:-}
 missing=()
 # wants PACKAGE CHECK...: the package is missing when the check fails.
 wants() {
     local package=$1
     shift
-    "$@" >/dev/null 2>&1 || missing+=("$package")
+    if "$@" >/dev/null 2>&1; then
+        tell "$package" ok
+    else
+        missing+=("$package")
+        tell "$package" "MISSING  to mend it: make install"
+    fi
 }
+tell() { [ "$mode" != doctor ] || printf '   %-38s%s\n' "$1" "$2"; }
 
 either() { have "$1" || have "$2"; }
 
@@ -90,7 +98,24 @@ list_missing() {
     wants mariadb-client-core have mariadb
     wants redis-tools either redis-server redis-check-rdb
     wants shellcheck have shellcheck
-    [ "${1:-}" != bench ] || wants wrk have wrk
+    [ "$mode" != bench ] || wants wrk have wrk
+}
+
+doctor() {
+    wants "Kafka $kafka_version" test -e "$tools/kafka-$kafka_version/complete"
+    wants Prometheus have_prometheus
+    [ "${STACK_DB:-mariadb}" != mysql ] || wants "MySQL (STACK_DB=mysql)" test -x "$tools/mysql/usr/sbin/mysqld"
+    if have cargo; then
+        tell "Rust toolchain" ok
+    else
+        missing+=(rust)
+        tell "Rust toolchain" "MISSING  to mend it: install rustup, then open a new shell"
+    fi
+    [ ${#missing[@]} -eq 0 ]
+}
+
+have_prometheus() {
+    [ -x "$tools/prometheus/usr/bin/prometheus" ] || { have prometheus && have promtool; }
 }
 
 install_packages() {
@@ -137,8 +162,7 @@ unpack_prometheus() {
 # Unpacked, not installed: Debian's package would start a service on port 9090.
 install_prometheus() {
     local target=$tools/prometheus work
-    [ ! -x "$target/usr/bin/prometheus" ] || return 0
-    if have prometheus && have promtool; then return 0; fi
+    ! have_prometheus || return 0
     fresh_lists
     mkdir -p "$tools"
     work=$(mktemp -d "$tools/prometheus.XXXXXX")
@@ -183,7 +207,11 @@ cargo_is_there() {
     have cargo || die "the Rust toolchain is missing: install rustup from your distribution or rust-lang.org, then open a new shell"
 }
 
-list_missing "${1:-}"
+list_missing
+if [ "$mode" = doctor ]; then
+    doctor
+    exit
+fi
 install_packages
 cargo_is_there
 install_kafka

@@ -1,0 +1,68 @@
+# Every command of this project. `make` alone lists them; settings are environment variables (`make help`).
+.DEFAULT_GOAL := help
+.PHONY: help install up down clean doctor test lint fmt model model-short bench bench-seed
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+CARGO ?= cargo
+# The one build profile of development, tests and `make up`: a second one would build everything twice.
+PROFILE := ci
+STACK := $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)/stack
+# What CI checks of the model: the draft's fault, knocked-out rules, and faults that the rules survive.
+MODEL_SHORT := d01 k01 k07 k09 k11-no k25 f02 f05 f09 f12 f15 f17 f20 f22 f31b
+
+help: ## list the commands
+	@echo "make COMMAND, one of:"
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/   \1|\2/' | column -t -s '|'
+	@echo
+	@echo "Settings of up: INGEST_PORT INGEST_ADMIN_PORT PERSISTER_ADMIN_PORT PROMETHEUS_PORT KAFKA_PORT"
+	@echo "   KAFKA_CONTROLLER_PORT REDIS_PORT DB_PORT, and STACK_DB=mariadb|mysql (also of test)."
+
+install: ## install what is missing (Debian 12; needs root or sudo only when something is)
+	@crates/stack/packages.sh
+
+up: install ## build and start everything on this machine, wait until it is ready
+	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	@$(STACK) up
+
+# Also after a `cargo clean`: what runs must still be stopped.
+$(STACK):
+	$(CARGO) build -p stack --bin stack --profile $(PROFILE)
+
+down: $(STACK) ## stop what `make up` started, and nothing else
+	@$(STACK) down
+
+clean: $(STACK) ## stop it and forget its data (the tools stay)
+	@$(STACK) clean
+
+doctor: ## say what is missing, and the command that mends it
+	@crates/stack/packages.sh doctor
+	@if [ -x $(STACK) ]; then $(STACK) doctor; fi
+
+test: install ## run all tests on real servers, beside a running `make up`
+	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	@crates/stack/count.sh $(CARGO) test --workspace --profile $(PROFILE) --no-fail-fast
+
+lint: install ## check formatting, clippy, links in the documentation, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --profile $(PROFILE) -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --workspace --profile $(PROFILE)
+	shellcheck .ci/run crates/stack/*.sh
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+model: ## check the protocol's model; SCENARIOS="k01 f02" for some (all take about ten minutes)
+	cd model && $(CARGO) run --release -- $(SCENARIOS)
+
+model-short: ## the model's short list, as CI runs it
+	@$(MAKE) --no-print-directory model SCENARIOS="$(MODEL_SHORT)"
+
+bench: ## what each decision costs, as ratios (ARGS="…" for some)
+	@crates/stack/packages.sh bench
+	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	$(CARGO) run --profile $(PROFILE) -p e2e --bin bench -- $(ARGS)
+
+bench-seed: ## 1,000 writes a second for a minute over six partitions: the curve of events behind
+	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	$(CARGO) run --profile $(PROFILE) -p e2e --bin bench-seed -- $(ARGS)
