@@ -1,1 +1,17 @@
-//! ingest.
+//! The service that takes records over HTTP: cache first, then the topic, and an answer that says what it rests on.
+//!
+//! `write` is the table of contents: the whole journey of a write on one screen. Knows nothing of `persister`.
+
+pub mod app;
+pub mod clock;
+pub mod http;
+mod lag;
+mod metrics;
+mod parts;
+mod read;
+mod relay;
+pub mod settings;
+mod write;
+
+pub use app::App;
+pub use settings::Settings;

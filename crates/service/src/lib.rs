@@ -8,6 +8,7 @@ pub mod clock;
 pub mod failure;
 pub mod health;
 pub mod metrics;
+pub mod process;
 pub mod schemas;
 pub mod settings;
 pub mod supervisor;

@@ -15,10 +15,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use service::metrics::prefixed;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Quiet};
 use crate::{Envelope, KafkaSettings, Partition, TopicError};
 
+const EVERY: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one look may wait for the first uncommitted events.
 const READ: Duration = Duration::from_millis(500);
@@ -117,6 +119,28 @@ impl GroupLag {
         self.consumer.unassign()?;
         Ok(())
     }
+}
+
+/// Looks once a second until `stopping`, and shows what is found. Blocks: for a thread of its own.
+///
+/// # Errors
+/// The client could not be made.
+pub fn observe(
+    settings: &KafkaSettings,
+    topics: &[String],
+    metrics: &LagMetrics,
+    stopping: &CancellationToken,
+) -> Result<(), TopicError> {
+    let mut lag = GroupLag::new(settings)?;
+    while !stopping.is_cancelled() {
+        let next = Instant::now() + EVERY;
+        match lag.look(topics) {
+            Ok(positions) => metrics.show(positions, &settings.topic_prefix),
+            Err(error) => tracing::debug!(%error, "the group's lag is not known at the moment"),
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    Ok(())
 }
 
 /// The lag metrics of one process: offsets behind, under our name and the field's, and the age of the oldest write that

@@ -1,0 +1,58 @@
+//! The front: routes, what a request must look like, and what a client is told.
+
+mod body;
+mod measure;
+mod problem;
+mod records;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, ServiceConfig};
+use cache::Cache;
+use table::EntityTable;
+
+pub(crate) use measure::{HttpMetrics, measured};
+pub(crate) use problem::Problem;
+
+use crate::settings::Alias;
+use crate::write::WritePath;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) entities: BTreeMap<String, EntityTable>,
+    pub(crate) writes: WritePath,
+    pub(crate) cache: Cache,
+    pub(crate) body_bytes_most: usize,
+    pub(crate) body_deadline: Duration,
+}
+
+/// The routes of DESIGN's promised interface. An alias takes POST alone and answers as the project did that it is named
+/// after: 200 and a message.
+pub(crate) fn routes(front: Arc<Front>, aliases: &[Alias]) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let aliases = aliases.to_vec();
+    move |config| {
+        config.app_data(web::Data::from(front));
+        for Alias { route, entity } in aliases {
+            let entity: Arc<str> = entity.into();
+            let post = web::post().to(move |front, request, payload| {
+                let entity = Arc::clone(&entity);
+                async move { records::post_alias(&entity, front, request, payload).await }
+            });
+            config.service(only(web::resource(format!("/{route}")).name(&route).route(post), "POST"));
+        }
+        config.service(only(web::resource("/{entity}").route(web::post().to(records::post)), "POST"));
+        let record = web::resource("/{entity}/{id}")
+            .route(web::put().to(records::put))
+            .route(web::get().to(records::get))
+            .route(web::delete().to(records::delete));
+        config.service(only(record, "DELETE, GET, PUT"));
+    }
+}
+
+/// Every other method is 405 with the methods that there are.
+fn only(resource: actix_web::Resource, allowed: &'static str) -> actix_web::Resource {
+    resource.default_service(web::to(move || async move { Problem::method(allowed) }))
+}

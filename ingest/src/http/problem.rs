@@ -1,0 +1,197 @@
+//! Errors as RFC 9457 problem details. A closed set, each with a stable type; never a value of the client's, never an
+//! inside of ours.
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use record::Fault;
+use serde_json::{Value, json};
+
+use crate::read::ReadError;
+use crate::write::Refusal;
+
+/// What a client is told when its request was not done.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    /// The last part of the type URI, and the label `reason` of `rejected_total`.
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    errors: Vec<Fault>,
+    retry_after_seconds: Option<u32>,
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: u16, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let detail = detail.into();
+        Self { status, kind, title, detail, errors: Vec::new(), retry_after_seconds: None, allow: None }
+    }
+
+    fn away(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { retry_after_seconds: Some(1), ..Self::new(503, kind, title, detail) }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(crate) fn record(errors: Vec<Fault>) -> Self {
+        let malformed = errors.iter().any(|fault| fault.code == record::FaultCode::Syntax);
+        let problem = if malformed {
+            Self::new(400, "malformed-json", "The body is not JSON", "correct the body as `errors` says")
+        } else {
+            let detail = format!("{} fault(s), each with its place in `errors`; nothing was written", errors.len());
+            Self::new(422, "invalid-record", "The record does not fit its schema", detail)
+        };
+        Self { errors, ..problem }
+    }
+
+    pub(crate) fn id(detail: impl Into<String>) -> Self {
+        Self::new(400, "invalid-id", "The id is not valid", detail)
+    }
+
+    pub(crate) fn ids_differ() -> Self {
+        Self::new(422, "ids-differ", "Body and path name different ids", "leave `id` out of the body, or repeat the path's")
+    }
+
+    pub(crate) fn unknown_entity(known: &[&str]) -> Self {
+        let detail = format!("there is no such entity; known are: {}", known.join(", "));
+        Self::new(404, "unknown-entity", "Unknown entity", detail)
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(404, "not-found", "Not found", "there is no such record")
+    }
+
+    pub(crate) fn no_route() -> Self {
+        Self::new(404, "no-route", "Not found", "the routes are /{entity} and /{entity}/{id}")
+    }
+
+    fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("allowed here: {allow}");
+        Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", "Method not allowed", detail) }
+    }
+
+    /// For a resource's other methods.
+    pub(crate) fn method(allow: &'static str) -> Self {
+        Self::method_not_allowed(allow)
+    }
+
+    pub(crate) fn media_type() -> Self {
+        Self::new(415, "unsupported-media-type", "Unsupported media type", "send Content-Type: application/json")
+    }
+
+    pub(crate) fn encoding() -> Self {
+        Self::new(415, "unsupported-encoding", "Unsupported content encoding", "send the body without Content-Encoding")
+    }
+
+    pub(crate) fn too_large(most: usize) -> Self {
+        Self::new(413, "body-too-large", "Body too large", format!("the most is {most} bytes (--body-bytes-most)"))
+    }
+
+    pub(crate) fn slow_body() -> Self {
+        Self::new(408, "slow-body", "The body did not arrive in time", "send the body without pauses, or a smaller one")
+    }
+
+    pub(crate) fn broken_body() -> Self {
+        Self::new(400, "broken-body", "The body could not be read", "the connection or its framing broke")
+    }
+
+    fn body(&self) -> Value {
+        let mut body = json!({
+            "type": format!("urn:write-behind:problem:{}", self.kind),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let (Some(body), false) = (body.as_object_mut(), self.errors.is_empty()) {
+            let fault = |f: &Fault| json!({ "pointer": f.pointer, "code": f.code.as_str(), "detail": f.detail });
+            body.insert("errors".to_owned(), self.errors.iter().map(fault).collect());
+        }
+        body
+    }
+
+    pub(crate) fn response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.content_type("application/problem+json");
+        if let Some(seconds) = self.retry_after_seconds {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
+        }
+        response.body(self.body().to_string())
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.status.as_u16(), self.kind)
+    }
+}
+
+impl actix_web::ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response()
+    }
+}
+
+impl Responder for Problem {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        self.response()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::ClocksDisagree => Self::away(
+                "clocks-disagree",
+                "Writes are stopped",
+                "the clocks of the servers disagree; nothing was written, try again",
+            ),
+            Refusal::Full => Self::away(
+                "full",
+                "No room for more writes",
+                "too much waits for the topic or the database; nothing was written, try again later",
+            ),
+            Refusal::Busy => {
+                Self::away("busy", "Too many requests at once", "nothing was written, try again after the time given")
+            }
+            Refusal::CacheAway => {
+                Self::away("cache-away", "The cache is away", "nothing was written, try again after the time given")
+            }
+            Refusal::OutcomeUnknown => Self::new(
+                504,
+                "outcome-unknown",
+                "No answer from the cache",
+                "the write may have happened; to send it again with the same id is harmless",
+            ),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Table(_) => Self::away(
+                "database-away",
+                "The database is away",
+                "the record is not cached, so it cannot be told whether it exists; try again after the time given",
+            ),
+            ReadError::Stored(_) => {
+                Self::new(500, "unreadable-record", "The stored record cannot be read", "it does not fit its schema")
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The observer: how far the persister is behind, seen from here, since a dead persister exports nothing; and how much
+//! waits in outbox and unsettled.
+
+use std::time::Duration;
+
+use cache::Cache;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use service::{clock, metrics};
+use tokio_util::sync::CancellationToken;
+use topic::LagMetrics;
+
+use crate::metrics::IngestMetrics;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Keeps the depths of outbox and unsettled up to date until `stopping`.
+pub(crate) async fn observe_depths(
+    cache: Cache,
+    metrics: IngestMetrics,
+    lag: LagMetrics,
+    oldest: OutboxOldest,
+    stopping: CancellationToken,
+) {
+    while !stopping.is_cancelled() {
+        if let Ok(depths) = cache.depths().await {
+            metrics.outbox_entries.set(i64::try_from(depths.outbox).unwrap_or(i64::MAX));
+            metrics.unsettled_entries.set(i64::try_from(depths.unsettled).unwrap_or(i64::MAX));
+            let births = depths.outbox_oldest.into_iter().map(|(entity, version)| (entity, version.birth_micros()));
+            let births: std::collections::HashMap<_, _> = births.collect();
+            oldest.show(births.values().min().copied());
+            lag.show_outbox(births);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+}
+
+/// `outbox_oldest_seconds`, computed when it is scraped: it grows while Redis cannot be asked, too.
+#[derive(Clone, Debug)]
+pub(crate) struct OutboxOldest {
+    birth: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    gauge: prometheus::Gauge,
+}
+
+impl OutboxOldest {
+    #[expect(clippy::expect_used, reason = "the name is a constant")]
+    pub(crate) fn new() -> Self {
+        let opts = metrics::prefixed("outbox_oldest_seconds", "Age of the oldest write that the topic has not acknowledged");
+        Self { birth: std::sync::Arc::default(), gauge: prometheus::Gauge::with_opts(opts).expect("a valid name") }
+    }
+
+    fn show(&self, birth: Option<u64>) {
+        self.birth.store(birth.unwrap_or(0), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Collector for OutboxOldest {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let birth = self.birth.load(std::sync::atomic::Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "an age in microseconds is far below 2^53")]
+        let age = if birth == 0 { 0.0 } else { clock::now_micros().saturating_sub(birth) as f64 / 1e6 };
+        self.gauge.set(age);
+        self.gauge.collect()
+    }
+}

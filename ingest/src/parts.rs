@@ -1,0 +1,172 @@
+//! What ingest is made of, put together once, with the tasks that keep it going.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use cache::{Cache, Connector, Logged, WriteQueue, Writer};
+use record::Catalog;
+use service::{Dependency, Health, Metrics, Supervisor, clock};
+use table::{Database, EntityTable};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use topic::{LagMetrics, Publisher};
+
+use crate::clock::ClockWatch;
+use crate::http::Front;
+use crate::lag::{OutboxOldest, observe_depths};
+use crate::metrics::IngestMetrics;
+use crate::relay::Relay;
+use crate::settings::Settings;
+use crate::write::WritePath;
+
+/// Acknowledgements waiting for the cache to learn of them; past it they are dropped, and the relay sends again.
+const ACKNOWLEDGED_MOST: usize = 100_000;
+/// Acknowledgements in one script call.
+const ACKNOWLEDGED_BATCH: usize = 256;
+
+/// Puts the parts together and starts their tasks.
+pub(crate) fn start(
+    settings: &Settings,
+    catalog: &Arc<Catalog>,
+    metrics: &Metrics,
+    health: &Health,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Front> {
+    let up = |name: &str| health.dependency(name).with_context(|| format!("{name} is no dependency"));
+    let (redis, kafka, mysql) = (up("redis")?, up("kafka")?, up("mysql")?);
+    let counted = IngestMetrics::new(metrics);
+    let topics: Vec<_> = catalog.iter().map(|entity| settings.kafka.topic(entity.name())).collect();
+
+    let clock = Arc::new(ClockWatch::new(settings.redis.clock_skew_ms));
+    let observed = Arc::clone(&clock);
+    let connector = Connector::new(&settings.redis, Arc::new(move |reading| observed.observe(reading)))?;
+    let cache = Cache::new(connector.clone(), settings.redis.clone(), &uuid::Uuid::now_v7().to_string());
+    let (queue, writer) = WriteQueue::new(cache.clone(), settings.in_flight_most);
+    let (acknowledged, acknowledgements) = mpsc::channel(ACKNOWLEDGED_MOST);
+    let publisher = Publisher::new(&settings.kafka)?;
+    let database = Database::new(&settings.database)?;
+
+    let tasks = Tasks { supervisor, settings, topics: &topics };
+    tasks.connect_redis(connector, redis);
+    tasks.watch_kafka(publisher.clone(), kafka.clone());
+    tasks.watch_mysql(database.clone(), mysql);
+    tasks.write(writer);
+    tasks.acknowledge(cache.clone(), acknowledgements, counted.clone());
+    tasks.observe(cache.clone(), counted.clone(), metrics);
+    let relay = Relay {
+        cache: cache.clone(),
+        publisher: publisher.clone(),
+        kafka: kafka.clone(),
+        kafka_settings: settings.kafka.clone(),
+        catalog: Arc::clone(catalog),
+        after: settings.relay_after_ms,
+        metrics: counted.clone(),
+    };
+    supervisor.spawn("relay", relay.run(supervisor.stopping()));
+
+    let writes = WritePath {
+        clock,
+        queue,
+        publisher,
+        kafka,
+        kafka_settings: settings.kafka.clone(),
+        acknowledged,
+        answer_deadline: settings.answer_deadline_ms,
+        metrics: counted,
+    };
+    let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
+    Ok(Front {
+        entities: catalog.iter().map(|entity| (entity.name().to_owned(), table(entity))).collect(),
+        writes,
+        cache,
+        body_bytes_most: settings.body_bytes_most,
+        body_deadline: settings.body_deadline_ms,
+    })
+}
+
+/// One method per task.
+struct Tasks<'a> {
+    supervisor: &'a Supervisor,
+    settings: &'a Settings,
+    topics: &'a [String],
+}
+
+impl Tasks<'_> {
+    fn stopping(&self) -> CancellationToken {
+        self.supervisor.stopping()
+    }
+
+    fn connect_redis(&self, connector: Connector, redis: Dependency) {
+        let stopping = self.stopping();
+        self.supervisor.spawn("redis", async move {
+            if let Err(error) = connector.run(&redis, &stopping).await {
+                tracing::error!(%error, "this Redis must not be used");
+            }
+        });
+    }
+
+    fn watch_kafka(&self, publisher: Publisher, kafka: Dependency) {
+        let (settings, topics, stopping) = (self.settings.kafka.clone(), self.topics.to_vec(), self.stopping());
+        self.supervisor.spawn("kafka", async move {
+            if let Err(error) = topic::watch::watch(&settings, &topics, &publisher, &kafka, &stopping).await {
+                tracing::error!(%error, "these topics must not be used");
+            }
+        });
+    }
+
+    fn watch_mysql(&self, database: Database, mysql: Dependency) {
+        let stopping = self.stopping();
+        self.supervisor.spawn("mysql", async move { database.watch(&mysql, &stopping).await });
+    }
+
+    /// HTTP has drained when the process stops tasks, so that nothing waits in the queue any more.
+    fn write(&self, writer: Writer) {
+        let stopping = self.stopping();
+        self.supervisor.spawn("write", async move {
+            tokio::select! {
+                () = writer.run() => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    /// R6: the cache learns of acknowledgements, many at once and off the answers' path.
+    fn acknowledge(&self, cache: Cache, mut queue: mpsc::Receiver<Logged>, metrics: IngestMetrics) {
+        let stopping = self.stopping();
+        self.supervisor.spawn("acknowledge", async move {
+            let mut batch = Vec::with_capacity(ACKNOWLEDGED_BATCH);
+            loop {
+                let taken = tokio::select! {
+                    biased;
+                    taken = queue.recv_many(&mut batch, ACKNOWLEDGED_BATCH) => taken,
+                    () = stopping.cancelled() => 0,
+                };
+                if taken == 0 {
+                    return;
+                }
+                if let Err(error) = cache.logged(&batch).await {
+                    tracing::debug!(%error, "acknowledgements");
+                    metrics.acknowledgements_dropped.inc_by(batch.len() as u64);
+                }
+                batch.clear();
+            }
+        });
+    }
+
+    fn observe(&self, cache: Cache, counted: IngestMetrics, metrics: &Metrics) {
+        let lag = LagMetrics::new(&self.settings.kafka, clock::now_micros);
+        metrics.collector(lag.clone());
+        let oldest = OutboxOldest::new();
+        metrics.collector(oldest.clone());
+        self.supervisor.spawn("depths", observe_depths(cache, counted, lag.clone(), oldest, self.stopping()));
+        let (settings, topics, stopping) = (self.settings.kafka.clone(), self.topics.to_vec(), self.stopping());
+        self.supervisor.spawn("lag", async move {
+            let looking = tokio::task::spawn_blocking(move || topic::lag::observe(&settings, &topics, &lag, &stopping));
+            match looking.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the lag cannot be observed"),
+                Err(error) => tracing::error!(%error, "the observer of the lag died"),
+            }
+        });
+    }
+}
