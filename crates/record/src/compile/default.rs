@@ -41,7 +41,7 @@ fn plain_text(
     raw: &Json,
 ) -> Result<String, String> {
     let reader = Reader { records, defaults };
-    let tree = reader.tree(&member.shape, raw, 0).ok_or("does not fit the field's type")?;
+    let tree = reader.tree(&member.shape, raw, 0).ok_or("does not fit the type; in a union it is of the first type, so put that one first")?;
     let mut text = String::new();
     let mut normaliser = Normaliser::new(records, Mode::Strict, Pointer::default());
     normaliser.value(&member.shape, &member.limits, &tree, 0, &mut text);
@@ -73,7 +73,8 @@ impl Reader<'_> {
                 members.iter().map(entry).collect::<Option<_>>().map(Tree::Object)
             }
             (Shape::Record(index), Json::Object(members)) => self.record(*index, members, depth),
-            (Shape::Union(branches), raw) => branches.iter().find_map(|branch| self.tree(branch, raw, depth + 1)),
+            // Of the first type only: of any other, readers of other makes take null or fail.
+            (Shape::Union(branches), raw) => self.tree(branches.first()?, raw, depth + 1),
             _ => None,
         }
     }

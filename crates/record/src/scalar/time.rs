@@ -193,7 +193,8 @@ fn timestamp(scan: &mut Scan<'_>, digits: u32, zoned: bool) -> Result<Option<i64
     let time = time(scan, digits)?;
     let offset = if zoned { offset(scan)? } else { 0 };
     let seconds = days * DAY_SECONDS - offset;
-    let Some(units) = seconds.checked_mul(unit(digits)).and_then(|units| units.checked_add(time)) else {
+    // Whole seconds alone may lie below the first nanosecond that 64 bits hold.
+    let Ok(units) = i64::try_from(i128::from(seconds) * i128::from(unit(digits)) + i128::from(time)) else {
         return Ok(None);
     };
     let day = units.div_euclid(DAY_SECONDS * unit(digits));

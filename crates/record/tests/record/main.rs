@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod bodies;
+mod generate;
 mod house;
+mod oracle;
