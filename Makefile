@@ -13,7 +13,7 @@ MODEL_SHORT := d01 k01 k07 k09 k11-no k25 f02 f05 f09 f12 f15 f17 f20 f22 f31b
 
 help: ## list the commands
 	@echo "make COMMAND, one of:"
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/   \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "   %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Settings of up: INGEST_PORT INGEST_ADMIN_PORT PERSISTER_ADMIN_PORT PROMETHEUS_PORT KAFKA_PORT"
 	@echo "   KAFKA_CONTROLLER_PORT REDIS_PORT DB_PORT, and STACK_DB=mariadb|mysql (also of test)."

@@ -33,6 +33,21 @@ as_root() {
     fi
 }
 
+# What is fetched goes to a folder beside its target first, so that the target is whole or not there.
+work=
+trap '[ -z "$work" ] || rm -rf "$work"' EXIT
+work_beside() {
+    mkdir -p "$tools"
+    work=$(mktemp -d "$1.XXXXXX")
+    chmod 755 "$work"
+}
+arrive() {
+    rm -rf "$1"
+    # -T: two installs at once must not nest one folder in the other; the loser's copy goes.
+    mv -T "$work" "$1" 2>/dev/null || rm -rf "$work"
+    work=
+}
+
 # Package lists are fetched at most once a run, and only when something is to be installed.
 lists_fresh=
 fresh_lists() {
@@ -126,10 +141,9 @@ install_packages() {
 
 # The broker's jars by their Maven coordinates; the folder appears only when it is complete.
 install_kafka() {
-    local target=$tools/kafka-$kafka_version work
+    local target=$tools/kafka-$kafka_version
     [ ! -e "$target/complete" ] || return 0
-    mkdir -p "$tools"
-    work=$(mktemp -d "$tools/kafka.XXXXXX")
+    work_beside "$target"
     cat >"$work/pom.xml" <<POM
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -144,11 +158,7 @@ POM
     step "Kafka $kafka_version from Maven (about half a minute)" \
         mvn -q -B -f "$work/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$work/libs"
     touch "$work/complete"
-    chmod 755 "$work"
-    rm -rf "$target"
-    # -T: two installs at once must not nest one folder in the other; the loser's copy goes.
-    mv -T "$work" "$target" 2>/dev/null || rm -rf "$work"
-    [ -e "$target/complete" ] || die "Kafka did not arrive in $target"
+    arrive "$target"
 }
 
 unpack_prometheus() {
@@ -161,46 +171,40 @@ unpack_prometheus() {
 
 # Unpacked, not installed: Debian's package would start a service on port 9090.
 install_prometheus() {
-    local target=$tools/prometheus work
+    local target=$tools/prometheus
     ! have_prometheus || return 0
     fresh_lists
-    mkdir -p "$tools"
-    work=$(mktemp -d "$tools/prometheus.XXXXXX")
+    work_beside "$target"
     step "Prometheus (unpacked into .stack/tools)" unpack_prometheus "$work"
-    chmod 755 "$work"
-    rm -rf "$target"
-    mv -T "$work" "$target" 2>/dev/null || rm -rf "$work"
+    arrive "$target"
 }
 
 unpack_mysql() {
-    local work=$1 mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    local into=$1 mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     mirror=$(apt-get indextargets --format "\$(CODENAME) \$(COMPONENT) \$(REPO_URI)" \
         'Created-By: Packages' | awk '$1 !~ /-/ && $2 == "main" { print $3; exit }')
     [ -n "$mirror" ] || die "no Debian mirror among this machine's apt sources"
     # An empty status file makes apt take the whole closure, libc too: nothing of this machine's is touched.
-    mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
-    touch "$work/status"
-    echo "deb [signed-by=$keyring] $mirror sid main" >"$work/sid.list"
-    local apt=(apt-get -o "Dir::Etc::sourcelist=$work/sid.list" -o Dir::Etc::sourceparts=/dev/null
-        -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
+    mkdir -p "$into/lists/partial" "$into/cache/archives/partial"
+    touch "$into/status"
+    echo "deb [signed-by=$keyring] $mirror sid main" >"$into/sid.list"
+    local apt=(apt-get -o "Dir::Etc::sourcelist=$into/sid.list" -o Dir::Etc::sourceparts=/dev/null
+        -o "Dir::State::Lists=$into/lists" -o "Dir::Cache=$into/cache" -o "Dir::State::status=$into/status"
         -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
     "${apt[@]}" update
     "${apt[@]}" install -y --no-install-recommends --download-only mysql-server-core mysql-client-core
-    for package in "$work"/cache/archives/*.deb; do dpkg-deb -x "$package" "$work"; done
-    rm -rf "$work/lists" "$work/cache" "$work/status" "$work/sid.list" "$work/usr/share/doc" "$work/usr/share/man"
-    test -x "$work/usr/sbin/mysqld"
+    for package in "$into"/cache/archives/*.deb; do dpkg-deb -x "$package" "$into"; done
+    rm -rf "$into/lists" "$into/cache" "$into/status" "$into/sid.list" "$into/usr/share/doc" "$into/usr/share/man"
+    test -x "$into/usr/sbin/mysqld"
 }
 
 install_mysql() {
-    local target=$tools/mysql work
+    local target=$tools/mysql
     [ ! -x "$target/usr/sbin/mysqld" ] || return 0
     fresh_lists
-    mkdir -p "$tools"
-    work=$(mktemp -d "$tools/mysql.XXXXXX")
+    work_beside "$target"
     step "MySQL of Debian unstable (unpacked into .stack/tools)" unpack_mysql "$work"
-    chmod 755 "$work"
-    rm -rf "$target"
-    mv -T "$work" "$target" 2>/dev/null || rm -rf "$work"
+    arrive "$target"
 }
 
 cargo_is_there() {
