@@ -177,7 +177,8 @@ impl Schemas {
         if fields.len() > 1 && self.dice.below(3) == 0 {
             fields.remove(self.dice.below(fields.len() as u64) as usize);
         }
-        for field in fields.iter_mut() {
+        // The items of a default are of their union's first type, too: such a field stays as it is.
+        for field in fields.iter_mut().filter(|field| !field["default"].is_array()) {
             field["type"] = self.evolve_type(&field["type"].clone());
             // A default is of the union's first type.
             if field["type"][0] == json!("null") && field.get("default").is_some_and(|default| !default.is_null()) {
@@ -206,7 +207,10 @@ impl Schemas {
             Json::String(name) if self.dice.below(2) == 0 => next = json!(self.wider(name)),
             Json::Array(branches) => next = branches.iter().map(|branch| self.evolve_branch(branch)).collect(),
             Json::Object(_) => match of["type"].as_str().unwrap() {
-                "enum" => next["symbols"].as_array_mut().unwrap().insert(0, json!("Z")),
+                "enum" => {
+                    let symbol = self.name();
+                    next["symbols"].as_array_mut().unwrap().insert(0, json!(symbol));
+                }
                 "array" => next["items"] = self.evolve_type(&of["items"]),
                 "map" => next["values"] = self.evolve_type(&of["values"]),
                 "record" => next = self.evolve(of),

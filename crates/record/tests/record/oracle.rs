@@ -35,8 +35,10 @@ fn shown(entity: &Entity, record: &Record<'_>) -> String {
     out
 }
 
+/// So many cases, or as many as `PROPTEST_CASES` asks for.
 fn cases(count: u32) -> ProptestConfig {
-    ProptestConfig { cases: count, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() }
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|asked| asked.parse().ok());
+    ProptestConfig { cases: asked.unwrap_or(count), failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() }
 }
 
 /// One schema, many values: compiling costs more than the rest.
