@@ -1,6 +1,7 @@
 //! The metrics of ingest, a struct: the help text of each says what it counts.
 
 use prometheus::{Gauge, IntCounterVec, IntGauge};
+use record::Version;
 use service::Metrics;
 
 /// See the help texts.
@@ -45,5 +46,11 @@ impl IngestMetrics {
                 "How far the newest version is ahead of this machine's clock: grows when a clock was set back",
             ),
         }
+    }
+
+    /// R1: `last` running away from the clock is what an alarm watches.
+    pub(crate) fn lead(&self, newest: Version, now_micros: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "a difference of clocks is far below 2^53")]
+        self.version_lead.set(newest.get().saturating_sub(now_micros) as f64 / 1e6);
     }
 }

@@ -88,7 +88,10 @@ impl WritePath {
                 return Err(Refusal::Busy);
             }
             match self.queue.write(intent.to_write(clock::now_micros())).await {
-                Ok(Written::New(version)) => return Ok(version),
+                Ok(Written::New(version)) => {
+                    self.metrics.lead(version, clock::now_micros());
+                    return Ok(version);
+                }
                 Ok(Written::Late) => {}
                 Ok(Written::StaleEpoch) if !met_again => met_again = true,
                 Ok(Written::StaleEpoch) => return Err(Refusal::CacheAway),

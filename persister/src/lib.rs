@@ -1,1 +1,16 @@
-//! persister.
+//! The service that brings the topic into the table: a consumer group with one lane per partition.
+//!
+//! `lane` is the table of contents: the whole journey of an event on one screen. Knows nothing of `ingest`.
+
+mod batch;
+pub mod commands;
+mod commit;
+mod hold;
+mod intake;
+mod lane;
+mod metrics;
+mod reassert;
+mod settings;
+mod settle;
+
+pub use commands::{Arguments, Command};

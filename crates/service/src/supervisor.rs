@@ -61,6 +61,20 @@ impl Supervisor {
         });
     }
 
+    /// Runs a task that may end at any time, such as a lane; only its panic stops the process.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns tasks")]
+    pub fn spawn_passing(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let watched = tokio::spawn(task);
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = watched.await {
+                tracing::error!(task = name, %error, "task {name} died, the process stops");
+                this.failed.store(true, Ordering::Relaxed);
+                this.stop();
+            }
+        });
+    }
+
     /// Did a task end that should not have?
     #[must_use]
     pub fn failed(&self) -> bool {

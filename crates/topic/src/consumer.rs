@@ -24,6 +24,20 @@ pub struct Partition {
     pub number: i32,
 }
 
+/// A commit of an offset failed; librdkafka's name of the error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("commit: {reason}")]
+pub struct CommitFailed {
+    /// Such as `RequestTimedOut`; one of a closed set.
+    pub reason: String,
+}
+
+impl From<RDKafkaErrorCode> for CommitFailed {
+    fn from(code: RDKafkaErrorCode) -> Self {
+        Self { reason: format!("{code:?}") }
+    }
+}
+
 /// Whoever owns the lanes. All calls come on the polling thread.
 pub trait Assignment: Send + Sync + 'static {
     /// These partitions are ours now.
@@ -34,7 +48,7 @@ pub trait Assignment: Send + Sync + 'static {
     fn revoked(&self, partitions: &[Partition], lost: bool) -> Vec<(Partition, i64)>;
 
     /// A commit ended: `Ok` holds the committed offset.
-    fn committed(&self, partition: &Partition, result: Result<i64, RDKafkaErrorCode>);
+    fn committed(&self, partition: &Partition, result: Result<i64, CommitFailed>);
 }
 
 struct Context<A>(A);
@@ -63,7 +77,7 @@ impl<A: Assignment> ConsumerContext for Context<A> {
             let offsets = self.0.revoked(&partitions, lost);
             if !lost {
                 for (partition, offset) in offsets {
-                    self.0.committed(&partition, commit_now(consumer, &partition, offset));
+                    self.0.committed(&partition, commit_now(consumer, &partition, offset).map_err(Into::into));
                 }
             }
             match consumer.rebalance_protocol() {
@@ -81,9 +95,9 @@ impl<A: Assignment> ConsumerContext for Context<A> {
             let partition = Partition { topic: element.topic().into(), number: element.partition() };
             let failed = element.error().err().or(result.clone().err());
             let outcome = match (failed.and_then(|error| error.rdkafka_error_code()), element.offset()) {
-                (Some(code), _) => Err(code),
+                (Some(code), _) => Err(code.into()),
                 (None, Offset::Offset(offset)) => Ok(offset),
-                (None, _) => Err(RDKafkaErrorCode::NoOffset),
+                (None, _) => Err(RDKafkaErrorCode::NoOffset.into()),
             };
             self.0.committed(&partition, outcome);
         }

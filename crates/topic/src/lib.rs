@@ -13,7 +13,7 @@ pub mod settings;
 pub mod setup;
 pub mod watch;
 
-pub use consumer::{Assignment, Consumer, Partition};
+pub use consumer::{Assignment, CommitFailed, Consumer, Partition};
 pub use envelope::Envelope;
 pub use failure::TopicError;
 pub use lag::{GroupLag, LagMetrics};

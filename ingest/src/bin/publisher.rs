@@ -15,7 +15,7 @@ use tokio::time::Instant;
 const POLL: Duration = Duration::from_millis(20);
 
 fn main() -> anyhow::Result<()> {
-    let first = command().ignore_errors(true).get_matches();
+    let first = command().disable_help_flag(true).disable_version_flag(true).ignore_errors(true).get_matches();
     let catalog = schemas::load(&setting::<PathBuf>(&first, "schemas-dir"))?;
     let name: String = setting(&first, "entity");
     let entity = catalog.get(&name).with_context(|| format!("--entity: there is no entity {name}"))?;

@@ -1,0 +1,90 @@
+//! `persister migrate`: schemas are published (their ids pinned), topics created as PROTOCOL R17 demands, tables created or
+//! widened. One at a time, under a lock of the database.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use record::{Catalog, Entity};
+use service::schemas::{self, SchemaFiles, SchemasError};
+use service::settings::ProcessSettings;
+use table::{Database, DatabaseSettings, TableError};
+use topic::KafkaSettings;
+use topic::setup::Topics;
+
+/// Settings of `persister migrate`. The database account needs DDL rights, the Kafka account may create topics.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MigrateSettings {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub process: ProcessSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub kafka: KafkaSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub database: DatabaseSettings,
+
+    /// Partitions of a topic that does not exist yet. A topic cannot grow later.
+    #[arg(long, env = "TOPIC_PARTITIONS", default_value = "6")]
+    pub topic_partitions: i32,
+
+    /// Replicas of a topic that does not exist yet; 1 with --allow-single-broker.
+    #[arg(long, env = "TOPIC_REPLICAS", default_value = "3")]
+    pub topic_replicas: i32,
+}
+
+pub(crate) async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
+    let database = Database::new(&settings.database)?;
+    let topics = Topics::new(&settings.kafka)?;
+    // The lock's connection stays out of the pool while the work uses others: at least two are needed.
+    let outcome = database
+        .migrating(async || {
+            Ok::<_, TableError>(async {
+                let catalog = publish(&settings.process.schemas_dir)?;
+                for entity in catalog.iter() {
+                    migrate_entity(&settings, &database, &topics, entity).await?;
+                }
+                anyhow::Ok(())
+            }
+            .await)
+        })
+        .await?;
+    database.close().await;
+    outcome
+}
+
+/// Pins the ids of schemas that are new, and compiles them all.
+fn publish(dir: &Path) -> anyhow::Result<Catalog> {
+    let SchemaFiles { files, ids } = schemas::read(dir)?;
+    let pinned = record::pin(files.iter().map(|(path, text)| (path, text)), &ids).map_err(SchemasError::Refused)?;
+    if !pinned.added.is_empty() {
+        let (path, new) = (dir.join("ids.json"), dir.join("ids.json.new"));
+        std::fs::write(&new, &pinned.text)
+            .and_then(|()| std::fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}, where new schemas get their ids", path.display()))?;
+        for added in &pinned.added {
+            tracing::info!(file = added.file, id = added.id.get(), "published {}: commit ids.json", added.file);
+        }
+    }
+    Catalog::compile(files, &pinned.text).map_err(|faults| SchemasError::Refused(faults).into())
+}
+
+async fn migrate_entity(
+    settings: &MigrateSettings,
+    database: &Database,
+    topics: &Topics,
+    entity: &Arc<Entity>,
+) -> anyhow::Result<()> {
+    let topic = settings.kafka.topic(entity.name());
+    let replicas = if settings.kafka.allow_single_broker { 1 } else { settings.topic_replicas };
+    if topics.create(&topic, settings.topic_partitions, replicas).await.with_context(|| format!("topic {topic}"))? {
+        tracing::info!(topic, partitions = settings.topic_partitions, replicas, "created topic {topic}");
+    }
+    let found = topics.inspect(&topic).await?.with_context(|| format!("topic {topic} is not there yet, run it again"))?;
+    anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
+    let migrated = database.migrate(entity, found.partitions).await.with_context(|| format!("table {}", entity.name()))?;
+    let table::Migrated { added, widened } = migrated;
+    tracing::info!(entity = entity.name(), ?added, ?widened, "table {} is as its schema has it", entity.name());
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! `persister run`: what the process is built of, in which order it starts, and in which it stops.
+//!
+//! Start: admin server, stores, and once the tables are known to fit the topics, the group. Stop: readiness falls, the group
+//! is left (which drains and commits), settles go out, tasks end, the admin server last.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use cache::{Cache, Connector};
+use record::Catalog;
+use service::{Health, Metrics, Supervisor, admin, clock, schemas, supervisor};
+use table::{Database, EntityTable};
+use tokio_util::sync::CancellationToken;
+use topic::setup::Topics;
+use topic::{Consumer, KafkaSettings, LagMetrics, Publisher};
+
+use crate::intake::{self, Lanes};
+use crate::lane::Surroundings;
+use crate::metrics::PersisterMetrics;
+use crate::settings::RunSettings;
+use crate::settle::{self, Settler};
+
+const FLUSH_BUDGET: Duration = Duration::from_secs(5);
+const TASKS_BUDGET: Duration = Duration::from_secs(10);
+
+pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
+    let faults = settings.faults();
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
+    let metrics = Metrics::new();
+    let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &[]));
+    let (server, address) =
+        admin::serve("persister", settings.admin_listen, Arc::clone(&health), metrics.clone())
+            .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
+    tracing::info!(admin = %address, "persister starts");
+    let admin = server.handle();
+    let supervisor = Supervisor::new();
+    let consuming = Supervisor::new();
+    let stopping = supervisor.stopping();
+    let served = stopping.clone();
+    supervisor.spawn("admin", async move {
+        match server.await {
+            Ok(()) => served.cancelled().await,
+            Err(error) => tracing::error!(%error, "the admin server ended"),
+        }
+    });
+    let persister = Persister { settings, catalog, health: Arc::clone(&health), supervisor, consuming };
+    let publisher = persister.start(&metrics)?;
+    let Persister { supervisor, consuming, .. } = persister;
+
+    let failed = consuming.stopping();
+    tokio::select! {
+        signal = supervisor::terminated() => signal?,
+        () = stopping.cancelled() => {}
+        () = failed.cancelled() => {}
+    }
+    health.set_serving(false);
+    consuming.stop();
+    let drained = consuming.drained(Duration::from_secs(30)).await;
+    tokio::task::spawn_blocking(move || publisher.flush(FLUSH_BUDGET)).await??;
+    supervisor.stop();
+    admin.stop(true).await;
+    anyhow::ensure!(drained && supervisor.drained(TASKS_BUDGET).await, "tasks did not end in time");
+    anyhow::ensure!(!supervisor.failed() && !consuming.failed(), "a task failed");
+    tracing::info!("persister has stopped");
+    Ok(())
+}
+
+/// What the process is made of. Two supervisors: consuming ends first, and what it needs ends after it.
+struct Persister {
+    settings: RunSettings,
+    catalog: Arc<Catalog>,
+    health: Arc<Health>,
+    supervisor: Supervisor,
+    consuming: Supervisor,
+}
+
+impl Persister {
+    fn start(&self, metrics: &Metrics) -> anyhow::Result<Publisher> {
+        let counted = PersisterMetrics::new(metrics, &self.catalog);
+        let publisher = Publisher::new(&self.settings.kafka)?;
+        let database = Database::new(&self.settings.database)?;
+        // A persister issues no versions, so the clock of Redis does not matter to it.
+        let connector = Connector::new(&self.settings.redis, Arc::new(|_| {}))?;
+        let instance = format!("persister-{}", std::process::id());
+        let cache = Cache::new(connector.clone(), self.settings.redis.clone(), &instance);
+        let (settler, queued) = Settler::new(self.settings.settles_most, counted.settles_dropped.clone());
+        self.stores(connector, publisher.clone(), database.clone())?;
+        self.supervisor.spawn("settle", settle::deliver(cache, queued, self.supervisor.stopping()));
+        self.observe_lag(metrics);
+        let surroundings = Surroundings {
+            publisher: publisher.clone(),
+            settler,
+            offsets: Arc::new(Mutex::default()),
+            metrics: counted,
+            batch_rows_most: self.settings.batch_rows_most,
+            batch_bytes_most: self.settings.batch_bytes_most,
+            future_most: self.settings.future_most_ms,
+        };
+        self.consume(database, surroundings);
+        Ok(publisher)
+    }
+
+    fn topics(&self) -> Vec<String> {
+        self.catalog.iter().map(|entity| self.settings.kafka.topic(entity.name())).collect()
+    }
+
+    fn stores(&self, connector: Connector, publisher: Publisher, database: Database) -> anyhow::Result<()> {
+        let up = |name: &str| self.health.dependency(name).with_context(|| format!("{name} is no dependency"));
+        let (redis, kafka, mysql) = (up("redis")?, up("kafka")?, up("mysql")?);
+        let stopping = self.supervisor.stopping();
+        let (settings, topics) = (self.settings.kafka.clone(), self.topics());
+        let until = stopping.clone();
+        self.supervisor.spawn("redis", async move {
+            if let Err(error) = connector.run(&redis, &until).await {
+                tracing::error!(%error, "this Redis must not be used");
+            }
+        });
+        let until = stopping.clone();
+        self.supervisor.spawn("kafka", async move {
+            if let Err(error) = topic::watch::watch(&settings, &topics, &publisher, &kafka, &until).await {
+                tracing::error!(%error, "these topics must not be used");
+            }
+        });
+        self.supervisor.spawn("mysql", async move { database.watch(&mysql, &stopping).await });
+        Ok(())
+    }
+
+    fn observe_lag(&self, metrics: &Metrics) {
+        let lag = LagMetrics::new(&self.settings.kafka, clock::now_micros);
+        metrics.collector(lag.clone());
+        let (settings, topics, stopping) = (self.settings.kafka.clone(), self.topics(), self.supervisor.stopping());
+        self.supervisor.spawn("lag", async move {
+            let looking = tokio::task::spawn_blocking(move || topic::lag::observe(&settings, &topics, &lag, &stopping));
+            match looking.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the lag cannot be observed"),
+                Err(error) => tracing::error!(%error, "the observer of the lag died"),
+            }
+        });
+    }
+
+    /// Joins the group once tables and topics are known to fit.
+    fn consume(&self, database: Database, surroundings: Surroundings) {
+        let (settings, topics, health) = (self.settings.clone(), self.topics(), Arc::clone(&self.health));
+        let (catalog, consuming) = (Arc::clone(&self.catalog), self.consuming.clone());
+        let stopping = consuming.stopping();
+        self.consuming.spawn("intake", async move {
+            match fitting(&settings.kafka, &catalog, &database, &stopping).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return tracing::error!(%error, "tables and topics do not fit: {error:#}"),
+            }
+            let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
+            let tables: HashMap<Arc<str>, _> = catalog
+                .iter()
+                .map(|entity| (settings.kafka.topic(entity.name()).into(), table(entity)))
+                .collect();
+            let lanes = Lanes::new(tables, surroundings, consuming, &settings);
+            let consumer = match Consumer::new(&settings.kafka, &topics, lanes) {
+                Ok(consumer) => consumer,
+                Err(error) => return tracing::error!(%error, "no consumer"),
+            };
+            health.set_serving(true);
+            let every = settings.commit_every_ms;
+            // A plain thread: polling must never wait for the async workers, nor they for it.
+            let polling = tokio::task::spawn_blocking(move || intake::poll(&consumer, every, &stopping));
+            if let Err(error) = polling.await {
+                tracing::error!(%error, "the intake died");
+            }
+        });
+    }
+}
+
+/// Waits until the tables exist and were begun with the partitions that the topics have: with another number a delete and
+/// the write before it may lie in different partitions. `false`: told to stop meanwhile.
+async fn fitting(
+    settings: &KafkaSettings,
+    catalog: &Catalog,
+    database: &Database,
+    stopping: &CancellationToken,
+) -> anyhow::Result<bool> {
+    let topics = Topics::new(settings)?;
+    for entity in catalog.iter() {
+        loop {
+            let topic = settings.topic(entity.name());
+            match (database.partitions(entity.name()).await, topics.inspect(&topic).await) {
+                (Ok(Some(begun)), Ok(Some(found))) if begun == found.partitions => break,
+                (Ok(Some(begun)), Ok(Some(found))) => anyhow::bail!(
+                    "topic {topic} has {} partitions, its table was begun with {begun}: a topic cannot grow in place",
+                    found.partitions
+                ),
+                (begun, found) => tracing::warn!(
+                    entity = entity.name(),
+                    table = ?begun.map_err(|error| error.to_string()),
+                    topic = ?found.map(|found| found.is_some()).map_err(|error| error.to_string()),
+                    "waiting for table and topic of {}: is the database there, and was `persister migrate` run?",
+                    entity.name()
+                ),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = stopping.cancelled() => return Ok(false),
+            }
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,241 @@
+//! Polling on a plain thread, which never waits for MySQL: messages go to the lanes, a full lane pauses its partition,
+//! rebalances are handled inside the callback, offsets are committed in the background.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use service::Supervisor;
+use table::EntityTable;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use topic::{Assignment, CommitFailed, Consumer, Envelope, Partition};
+
+use crate::commit::Generation;
+use crate::lane::{Lane, Surroundings};
+use crate::settings::RunSettings;
+
+/// How long one poll waits; rebalances and commits are served at least so often.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The intake's end of a lane.
+#[derive(Debug)]
+struct LaneHandle {
+    queue: mpsc::Sender<Envelope>,
+    queued_bytes: Arc<AtomicUsize>,
+    draining: CancellationToken,
+    /// Disconnects when the lane has ended.
+    ended: blocking::Receiver<()>,
+    /// Messages that found no room, in order; the partition is paused until they do.
+    stuck: VecDeque<Envelope>,
+}
+
+/// The lanes of this member, by partition.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    tables: HashMap<Arc<str>, EntityTable>,
+    surroundings: Surroundings,
+    supervisor: Supervisor,
+    runtime: Handle,
+    events_most: usize,
+    bytes_most: usize,
+    drain_deadline: Duration,
+    generations: AtomicU64,
+    lanes: Mutex<HashMap<Partition, LaneHandle>>,
+}
+
+impl Lanes {
+    /// No lanes yet. `tables` are by topic.
+    pub(crate) fn new(
+        tables: HashMap<Arc<str>, EntityTable>,
+        surroundings: Surroundings,
+        supervisor: Supervisor,
+        settings: &RunSettings,
+    ) -> Self {
+        Self {
+            tables,
+            surroundings,
+            supervisor,
+            runtime: Handle::current(),
+            events_most: settings.lane_events_most,
+            bytes_most: settings.lane_bytes_most,
+            drain_deadline: settings.drain_deadline_ms,
+            generations: AtomicU64::new(0),
+            lanes: Mutex::default(),
+        }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Partition, LaneHandle>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, partition: &Partition) -> Option<LaneHandle> {
+        let table = self.tables.get(&partition.topic)?.clone();
+        let generation = Generation(self.generations.fetch_add(1, Ordering::Relaxed));
+        let (queue, queued) = mpsc::channel(self.events_most);
+        let (alive, ended) = blocking::channel();
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let draining = CancellationToken::new();
+        let lane = Lane {
+            partition: partition.clone(),
+            generation,
+            table,
+            surroundings: self.surroundings.clone(),
+            queued,
+            queued_bytes: Arc::clone(&queued_bytes),
+            draining: draining.clone(),
+        };
+        self.offsets().begin(partition.clone(), generation);
+        let _entered = self.runtime.enter();
+        self.supervisor.spawn_passing("lane", async move {
+            lane.run().await;
+            drop(alive);
+        });
+        Some(LaneHandle { queue, queued_bytes, draining, ended, stuck: VecDeque::new() })
+    }
+
+    fn offsets(&self) -> MutexGuard<'_, crate::commit::OffsetTracker> {
+        self.surroundings.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a message to its lane. `false`: the lane is full, and the partition is to be paused.
+    fn offer(&self, partition: &Partition, envelope: Envelope) -> bool {
+        match self.lanes().get_mut(partition) {
+            Some(lane) => lane.offer(envelope, self.bytes_most),
+            // A message that was fetched before its partition was revoked: whoever has it now reads it again.
+            None => true,
+        }
+    }
+
+    /// Partitions whose stuck message has found room: to be resumed. A lane must be half empty before, or it would be
+    /// paused again at once.
+    fn unstuck(&self) -> Vec<Partition> {
+        let mut lanes = self.lanes();
+        let stuck = lanes.iter_mut().filter(|(_, lane)| !lane.stuck.is_empty());
+        let roomy = stuck.filter_map(|(partition, lane)| {
+            let half_empty = lane.queue.capacity() >= self.events_most / 2
+                && lane.queued_bytes.load(Ordering::Relaxed) <= self.bytes_most / 2;
+            (half_empty && lane.unstick(self.bytes_most)).then(|| partition.clone())
+        });
+        roomy.collect()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.lanes().is_empty()
+    }
+}
+
+impl LaneHandle {
+    fn offer(&mut self, envelope: Envelope, bytes_most: usize) -> bool {
+        self.stuck.push_back(envelope);
+        self.unstick(bytes_most)
+    }
+
+    /// Moves what is stuck into the lane, in order. Says whether nothing is stuck any more. A message always fits into an
+    /// empty lane, however large.
+    fn unstick(&mut self, bytes_most: usize) -> bool {
+        while !self.stuck.is_empty() && self.queued_bytes.load(Ordering::Relaxed) < bytes_most {
+            let Ok(place) = self.queue.try_reserve() else { return false };
+            if let Some(envelope) = self.stuck.pop_front() {
+                self.queued_bytes.fetch_add(envelope.bytes(), Ordering::Relaxed);
+                place.send(envelope);
+            }
+        }
+        self.stuck.is_empty()
+    }
+}
+
+impl Assignment for Lanes {
+    fn assigned(&self, partitions: &[Partition]) {
+        self.surroundings.metrics.rebalances.with_label_values(&["assigned"]).inc();
+        tracing::info!(count = partitions.len(), "partitions assigned");
+        let opened = partitions.iter().filter_map(|partition| Some((partition.clone(), self.open(partition)?)));
+        self.lanes().extend(opened);
+    }
+
+    fn revoked(&self, partitions: &[Partition], lost: bool) -> Vec<(Partition, i64)> {
+        self.surroundings.metrics.rebalances.with_label_values(&[if lost { "lost" } else { "revoked" }]).inc();
+        tracing::info!(count = partitions.len(), lost, "partitions revoked");
+        let until = Instant::now() + self.drain_deadline;
+        let leaving: Vec<_> = {
+            let mut lanes = self.lanes();
+            partitions.iter().filter_map(|partition| Some((partition.clone(), lanes.remove(partition)?))).collect()
+        };
+        for (_, lane) in &leaving {
+            lane.draining.cancel();
+        }
+        let mut offsets = Vec::new();
+        for (partition, lane) in leaving {
+            let ended = lane.ended.recv_timeout(until.saturating_duration_since(Instant::now()));
+            if ended == Err(blocking::RecvTimeoutError::Timeout) {
+                tracing::warn!(partition = partition.number, "a lane did not drain in time; its batch comes again elsewhere");
+            }
+            offsets.extend(self.offsets().end(&partition).map(|offset| (partition, offset)));
+        }
+        offsets
+    }
+
+    fn committed(&self, partition: &Partition, result: Result<i64, CommitFailed>) {
+        if let Err(failed) = result {
+            self.surroundings.metrics.commit_failures.with_label_values(&[&failed.reason]).inc();
+            self.offsets().failed(partition);
+        }
+    }
+}
+
+/// Polls until `stopping`, then leaves the group: what is assigned is drained and committed in the revoke.
+pub(crate) fn poll(consumer: &Consumer<Lanes>, commit_every: Duration, stopping: &CancellationToken) {
+    let mut served = Instant::now();
+    while !stopping.is_cancelled() {
+        take(consumer);
+        if served.elapsed() >= commit_every {
+            commit(consumer);
+            resume(consumer);
+            served = Instant::now();
+        }
+    }
+    consumer.leave();
+    let lanes = consumer.assignment();
+    let until = Instant::now() + lanes.drain_deadline + Duration::from_secs(5);
+    while !lanes.is_idle() && Instant::now() < until {
+        take(consumer);
+    }
+}
+
+fn take(consumer: &Consumer<Lanes>) {
+    match consumer.poll(POLL) {
+        Some(Ok((partition, envelope))) => {
+            if !consumer.assignment().offer(&partition, envelope)
+                && let Err(error) = consumer.pause(&partition)
+            {
+                tracing::warn!(%error, partition = partition.number, "a full lane's partition could not be paused");
+            }
+        }
+        Some(Err(error)) => tracing::debug!(%error, "poll"),
+        None => {}
+    }
+}
+
+fn resume(consumer: &Consumer<Lanes>) {
+    for partition in consumer.assignment().unstuck() {
+        if let Err(error) = consumer.resume(&partition) {
+            tracing::warn!(%error, partition = partition.number, "a lane's partition could not be resumed");
+        }
+    }
+}
+
+fn commit(consumer: &Consumer<Lanes>) {
+    let due = consumer.assignment().offsets().due();
+    if due.is_empty() {
+        return;
+    }
+    if let Err(error) = consumer.commit(&due) {
+        tracing::debug!(%error, "commit");
+        for (partition, _) in &due {
+            consumer.assignment().offsets().failed(partition);
+        }
+    }
+}

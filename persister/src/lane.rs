@@ -1,0 +1,224 @@
+//! THE persist path: the events of one partition on their way into the table, as PROTOCOL R13 and R14 have it.
+//!
+//! decode → newest version per record → one transaction with its read-back → re-asserts acknowledged → offset may be
+//! committed → settle. A batch that fails is tried again whole, and nothing behind it moves: that is what keeps an offset
+//! from passing an event that is not in the table.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cache::Settled;
+use record::{Change, DatumFault, Decoded, Event, Reason};
+use service::clock;
+use table::{EntityTable, Held, Incoming};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use topic::{Envelope, Partition, Publisher};
+
+use crate::batch::{Coalesced, coalesce};
+use crate::commit::{Generation, OffsetTracker};
+use crate::hold::{Hold, LaneError};
+use crate::metrics::PersisterMetrics;
+use crate::reassert;
+use crate::settle::Settler;
+
+/// What all lanes share.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) publisher: Publisher,
+    pub(crate) settler: Settler,
+    pub(crate) offsets: Arc<Mutex<OffsetTracker>>,
+    pub(crate) metrics: PersisterMetrics,
+    pub(crate) batch_rows_most: usize,
+    pub(crate) batch_bytes_most: usize,
+    pub(crate) future_most: Duration,
+}
+
+/// The one owner of order in a partition, for one generation.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) partition: Partition,
+    pub(crate) generation: Generation,
+    pub(crate) table: EntityTable,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) queued: mpsc::Receiver<Envelope>,
+    pub(crate) queued_bytes: Arc<AtomicUsize>,
+    pub(crate) draining: CancellationToken,
+}
+
+impl Lane {
+    /// Until its partition is given back: then the batch in hand is finished, and nothing more is begun.
+    pub(crate) async fn run(mut self) {
+        while let Some(batch) = self.take().await {
+            if self.bring(&batch).await.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// What is queued, up to the bounds. A batch adds no wait: the first event goes alone when nothing else is there.
+    async fn take(&mut self) -> Option<VecDeque<Envelope>> {
+        let first = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => None,
+            first = self.queued.recv() => first,
+        }?;
+        let mut bytes = first.bytes();
+        let mut batch = VecDeque::from([first]);
+        while batch.len() < self.surroundings.batch_rows_most && bytes < self.surroundings.batch_bytes_most {
+            let Ok(next) = self.queued.try_recv() else { break };
+            bytes += next.bytes();
+            batch.push_back(next);
+        }
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Some(batch)
+    }
+
+    /// Tries until the batch is through, or the partition is taken away.
+    async fn bring(&self, batch: &VecDeque<Envelope>) -> ControlFlow<()> {
+        let mut hold = Hold::new();
+        let lane = format!("{}/{}", self.partition.topic, self.partition.number);
+        loop {
+            match self.try_once(batch).await {
+                Ok(()) => {
+                    hold.ended(&lane);
+                    self.show_held(None);
+                    return ControlFlow::Continue(());
+                }
+                Err(error) => {
+                    self.show_held(Some(&error));
+                    if !hold.wait(&error, &lane, &self.draining).await {
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_once(&self, batch: &VecDeque<Envelope>) -> Result<(), LaneError> {
+        let records = coalesce(self.decode(batch)?);
+        let held = self.apply(&records).await?;
+        self.reassert(&records, &held).await?;
+        self.commit(batch);
+        self.settle(&records, &held);
+        Ok(())
+    }
+
+    fn decode<'b>(&self, batch: &'b VecDeque<Envelope>) -> Result<Vec<(i64, Event<'b>)>, LaneError> {
+        let future = u64::try_from(self.surroundings.future_most.as_micros()).unwrap_or(u64::MAX);
+        let latest = clock::now_micros().saturating_add(future);
+        let event = |envelope: &'b Envelope| {
+            let offset = envelope.offset;
+            match envelope.decode() {
+                Decoded::Event(event) if event.version.birth_micros() <= latest => Ok((offset, event)),
+                Decoded::Event(_) => {
+                    let detail = "its version lies in the future by this machine's clock".to_owned();
+                    Err(LaneError::Poison { offset, reason: Reason::VersionInFuture, detail })
+                }
+                Decoded::Poison(poison) => {
+                    Err(LaneError::Poison { offset, reason: poison.reason, detail: poison.detail })
+                }
+            }
+        };
+        batch.iter().map(event).collect()
+    }
+
+    /// R13: one transaction. Only the newest version of each record is decoded in full.
+    async fn apply(&self, records: &[Coalesced<'_>]) -> Result<Vec<Held>, LaneError> {
+        let incoming = records.iter().map(|record| self.incoming(record)).collect::<Result<Vec<_>, _>>()?;
+        let begun = Instant::now();
+        let held = self.table.apply(&incoming, clock::now_micros()).await?;
+        self.surroundings.metrics.apply.observe(begun.elapsed().as_secs_f64());
+        let held = held.into_iter().zip(records);
+        let held: Vec<_> = held
+            .map(|(held, record)| held.ok_or(LaneError::Displaced { offset: record.offset }))
+            .collect::<Result<_, _>>()?;
+        self.count(records, &held);
+        Ok(held)
+    }
+
+    fn incoming<'r>(&self, record: &'r Coalesced<'_>) -> Result<Incoming<'r>, LaneError> {
+        let Coalesced { id, version, offset, change, .. } = record;
+        let content = match change {
+            Change::Tombstone => None,
+            Change::Upsert { schema, datum } => {
+                let read = self.table.entity().read_avro(*schema, datum);
+                Some(read.map_err(|fault| {
+                    let unknown = matches!(fault, DatumFault::UnknownSchema(_));
+                    let reason = if unknown { Reason::UnknownSchema } else { Reason::Undecodable };
+                    LaneError::Poison { offset: *offset, reason, detail: fault.to_string() }
+                })?)
+            }
+        };
+        Ok(Incoming { id: id.clone(), version: *version, offset: *offset, record: content })
+    }
+
+    async fn reassert(&self, records: &[Coalesced<'_>], held: &[Held]) -> Result<(), LaneError> {
+        for (record, _) in records.iter().zip(held).filter(|(record, held)| reassert::is_inverted(record, held)) {
+            let Surroundings { publisher, metrics, .. } = &self.surroundings;
+            reassert::reassert(&self.table, publisher, &self.partition.topic, &record.id).await?;
+            metrics.reasserted.with_label_values(&[self.entity()]).inc();
+        }
+        Ok(())
+    }
+
+    /// Everything up to the last event of the batch is applied or superseded: its offset may be committed (G7).
+    fn commit(&self, batch: &VecDeque<Envelope>) {
+        if let Some(last) = batch.back() {
+            let mut offsets = self.surroundings.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+            offsets.done(&self.partition, self.generation, last.offset + 1);
+        }
+    }
+
+    /// R14: h is what was read back, not what the event carried.
+    fn settle(&self, records: &[Coalesced<'_>], held: &[Held]) {
+        for (record, held) in records.iter().zip(held) {
+            let entity = self.entity().to_owned();
+            self.surroundings.settler.settle(Settled { entity, id: record.id.clone(), held: held.version });
+        }
+    }
+
+    fn entity(&self) -> &str {
+        self.table.entity().name()
+    }
+
+    fn count(&self, records: &[Coalesced<'_>], held: &[Held]) {
+        let metrics = &self.surroundings.metrics;
+        let now = clock::now_micros();
+        let lag = metrics.write_lag.with_label_values(&[self.entity()]);
+        let (mut applied, mut superseded) = (0, 0);
+        for (record, held) in records.iter().zip(held) {
+            if held.version == record.version {
+                applied += record.newest;
+                superseded += record.older;
+            } else {
+                superseded += record.newest + record.older;
+            }
+            if held.fresh && held.version == record.version {
+                #[expect(clippy::cast_precision_loss, reason = "a lag in microseconds is far below 2^53")]
+                lag.observe(now.saturating_sub(record.version.birth_micros()) as f64 / 1e6);
+            }
+        }
+        metrics.fates.with_label_values(&[self.entity(), "applied"]).inc_by(applied);
+        metrics.fates.with_label_values(&[self.entity(), "superseded"]).inc_by(superseded);
+        #[expect(clippy::cast_precision_loss, reason = "a batch has few rows")]
+        metrics.batch_rows.observe((applied + superseded) as f64);
+    }
+
+    fn show_held(&self, error: Option<&LaneError>) {
+        let number = self.partition.number.to_string();
+        let held = &self.surroundings.metrics.held;
+        match error {
+            Some(error) => held.with_label_values(&[self.entity(), &number, error.class().as_str()]).set(1),
+            None => {
+                for class in ["transient", "saturated", "poison", "fatal"] {
+                    // Only a series that exists has something to take back.
+                    drop(held.remove_label_values(&[self.entity(), &number, class]));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The metrics of the persister, a struct: the help text of each says what it counts.
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
+use record::Catalog;
+use service::Metrics;
+use service::metrics::{CALL_SECONDS, LAG_SECONDS};
+
+/// See the help texts.
+#[derive(Clone, Debug)]
+pub(crate) struct PersisterMetrics {
+    pub(crate) write_lag: HistogramVec,
+    pub(crate) fates: IntCounterVec,
+    pub(crate) reasserted: IntCounterVec,
+    pub(crate) held: IntGaugeVec,
+    pub(crate) batch_rows: Histogram,
+    pub(crate) apply: Histogram,
+    pub(crate) commit_failures: IntCounterVec,
+    pub(crate) rebalances: IntCounterVec,
+    pub(crate) settles_dropped: IntCounter,
+}
+
+impl PersisterMetrics {
+    /// Series exist from the start, so that a rate over the first event is no surprise.
+    pub(crate) fn new(metrics: &Metrics, catalog: &Catalog) -> Self {
+        let this = Self {
+            write_lag: metrics.histogram_vec(
+                "write_lag_seconds",
+                "From a version's birth to its commit in MySQL, once per version applied",
+                &["entity"],
+                LAG_SECONDS,
+            ),
+            fates: metrics.counter_vec(
+                "fates_total",
+                "Events by what became of them: applied (the table holds their version), superseded, dead",
+                &["entity", "fate"],
+            ),
+            reasserted: metrics.counter_vec(
+                "reasserted_total",
+                "Rows produced again because an older event stood behind their own",
+                &["entity"],
+            ),
+            held: metrics.gauge_vec(
+                "lane_held",
+                "1 while the lane of a partition holds, by the class of the failure",
+                &["entity", "partition", "class"],
+            ),
+            batch_rows: metrics.histogram(
+                "batch_rows",
+                "Events in one transaction",
+                &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0],
+            ),
+            apply: metrics.histogram("apply_seconds", "One transaction, from its begin to its commit", CALL_SECONDS),
+            commit_failures: metrics.counter_vec(
+                "commit_failures_total",
+                "Commits of offsets that failed; they are tried again",
+                &["reason"],
+            ),
+            rebalances: metrics.counter_vec("rebalances_total", "Changes of this member's assignment", &["kind"]),
+            settles_dropped: metrics.counter(
+                "settles_dropped_total",
+                "Settles given up because Redis was away for too long; their records stay in the cache as unsettled",
+            ),
+        };
+        for entity in catalog.iter().map(|entity| entity.name()) {
+            this.write_lag.with_label_values(&[entity]);
+            this.reasserted.with_label_values(&[entity]);
+            for fate in ["applied", "superseded", "dead"] {
+                this.fates.with_label_values(&[entity, fate]);
+            }
+        }
+        for kind in ["assigned", "revoked", "lost"] {
+            this.rebalances.with_label_values(&[kind]);
+        }
+        this
+    }
+}
