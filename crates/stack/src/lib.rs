@@ -19,12 +19,14 @@ mod redis;
 mod server;
 pub mod shared;
 mod spawner;
+mod spec;
 mod tools;
 
 pub use database::{Accounts, Admin, Database, Kind};
 pub use kafka::{Kafka, KafkaOptions, Speed};
-pub use process::{Ended, Lifetime, Process, Spec, log_tail};
+pub use process::{Ended, Lifetime, Process, log_tail};
 pub use prometheus::Prometheus;
 pub use redis::Redis;
 pub use server::{Place, Server};
+pub use spec::Spec;
 pub use tools::{KafkaTools, Tools, workspace};

@@ -3,16 +3,14 @@
 //! A process is known by pid *and* start time (ticks since boot, from `/proc`), so that a pid which the system has
 //! given to somebody else is never signalled, also not by a later `make down` that only has them noted in a file.
 
-use crate::note::Note;
-use crate::spawner;
+use crate::{Spec, spawner};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,81 +25,6 @@ pub enum Lifetime {
     Attached,
     /// Goes on in a session of its own until somebody stops it.
     Detached,
-}
-
-/// What to run.
-#[derive(Clone)]
-pub struct Spec {
-    pub(crate) name: String,
-    program: PathBuf,
-    args: Vec<OsString>,
-    env: Vec<(String, String)>,
-    dir: Option<PathBuf>,
-    log: PathBuf,
-    note: Option<Note>,
-}
-
-// By hand, because settings and arguments may hold passwords.
-impl std::fmt::Debug for Spec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Spec").field("name", &self.name).field("program", &self.program).finish_non_exhaustive()
-    }
-}
-
-impl Spec {
-    /// `program`, called `name` in messages, with its output appended to the file `log`.
-    pub fn new(name: impl Into<String>, program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
-        let (name, program, log) = (name.into(), program.into(), log.into());
-        Self { name, program, args: Vec::new(), env: Vec::new(), dir: None, log, note: None }
-    }
-
-    /// One more argument.
-    #[must_use]
-    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.args.push(arg.as_ref().to_owned());
-        self
-    }
-
-    /// More arguments.
-    #[must_use]
-    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
-        self
-    }
-
-    /// One more environment setting, on top of what this process has.
-    #[must_use]
-    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.env.push((key.into(), value.into()));
-        self
-    }
-
-    /// The folder to run in.
-    #[must_use]
-    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.dir = Some(dir.into());
-        self
-    }
-
-    /// Where it is noted when it runs, for a process that outlives this one.
-    #[must_use]
-    pub fn noted(mut self, note: Option<Note>) -> Self {
-        self.note = note;
-        self
-    }
-
-    fn command(&self, lifetime: Lifetime, log: File) -> Result<Command> {
-        let mut command = match lifetime {
-            Lifetime::Attached => spawner::attached(self.program.as_os_str()),
-            Lifetime::Detached => spawner::detached(self.program.as_os_str()),
-        };
-        command.args(&self.args).envs(self.env.iter().map(|(k, v)| (k, v)));
-        if let Some(dir) = &self.dir {
-            command.current_dir(dir);
-        }
-        command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
-        Ok(command)
-    }
 }
 
 /// A running (or ended) child.
@@ -129,7 +52,7 @@ impl Process {
         let log_from = log.metadata()?.len();
         let child = spawner::spawn(spec.command(lifetime, log)?).with_context(starting)?;
         let pid = i32::try_from(child.id()).with_context(starting)?;
-        let born = born(pid).with_context(starting)?;
+        let (_, born) = look(pid).with_context(starting)?; // there even when it has ended: nobody has reaped it
         let (name, log) = (spec.name.clone(), spec.log.clone());
         let process = Self { name, pid, born, log, log_from, lifetime, child: Some(Mutex::new(child)) };
         if let Some(Err(e)) = spec.note.as_ref().map(|note| note.write(pid, born)) {
@@ -160,7 +83,7 @@ impl Process {
     pub fn is_running(&self) -> bool {
         match &self.child {
             Some(child) => matches!(lock(child).try_wait(), Ok(None)),
-            None => born(self.pid).is_ok_and(|born| born == self.born),
+            None => lives(self.pid, self.born),
         }
     }
 
@@ -197,7 +120,7 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         // Held while signalling, so that nobody reaps the child and frees its pid in between.
         let _held = self.child.as_ref().map(lock);
-        if born(self.pid).is_ok_and(|born| born == self.born) {
+        if lives(self.pid, self.born) {
             kill(Pid::from_raw(self.pid), signal).with_context(|| format!("{signal} to {}", self.name))?;
         }
         Ok(())
@@ -256,17 +179,20 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Start time of a process in ticks since boot; an error when there is none, or it is a zombie.
-fn born(pid: i32) -> Result<u64> {
+/// Whether the process that was started at `born` has not ended; its zombie has, and so has a former owner of its pid.
+fn lives(pid: i32, born: u64) -> bool {
+    look(pid).is_ok_and(|(state, since)| since == born && !matches!(state.as_str(), "Z" | "X"))
+}
+
+/// State and start time (ticks since boot) of a process; an error when there is none.
+fn look(pid: i32) -> Result<(String, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field is the program's name in brackets and may hold anything, brackets and blanks included.
     let (_, rest) = stat.rsplit_once(')').context("no name in /proc/<pid>/stat")?;
     let mut fields = rest.split_whitespace();
-    if matches!(fields.next(), Some("Z" | "X")) {
-        bail!("process {pid} has ended");
-    }
+    let state = fields.next().context("no state in /proc/<pid>/stat")?.to_owned();
     let start = fields.nth(18).context("no start time in /proc/<pid>/stat")?;
-    Ok(start.parse()?)
+    Ok((state, start.parse()?))
 }
 
 /// The last `lines` lines of a log file.

@@ -4,7 +4,7 @@
 
 use crate::note::Note;
 use crate::port::Occupied;
-use crate::process::{Lifetime, Process, Spec};
+use crate::{Lifetime, Process, Spec};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;

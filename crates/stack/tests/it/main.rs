@@ -7,3 +7,5 @@ mod lifetimes;
 mod rights;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod up;
