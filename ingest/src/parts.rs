@@ -124,7 +124,8 @@ impl Tasks<'_> {
         let stopping = self.stopping();
         self.supervisor.spawn("write", async move {
             tokio::select! {
-                () = writer.run() => {}
+                // Its end, too, only comes when the front is gone: the process is stopping.
+                () = writer.run() => stopping.cancelled().await,
                 () = stopping.cancelled() => {}
             }
         });
@@ -142,7 +143,8 @@ impl Tasks<'_> {
                     () = stopping.cancelled() => 0,
                 };
                 if taken == 0 {
-                    return;
+                    // Nobody is left to acknowledge to: the front is gone, the process is stopping.
+                    return stopping.cancelled().await;
                 }
                 if let Err(error) = cache.logged(&batch).await {
                     tracing::debug!(%error, "acknowledgements");

@@ -45,7 +45,8 @@ pub(crate) async fn deliver(cache: Cache, mut queued: mpsc::Receiver<Settled>, s
             () = stopping.cancelled() => 0,
         };
         if taken == 0 || !delivered(&cache, &batch, &stopping).await {
-            return;
+            // No lane is left to settle for: the process is stopping.
+            return stopping.cancelled().await;
         }
         batch.clear();
     }

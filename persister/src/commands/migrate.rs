@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use record::{Catalog, Entity};
@@ -10,7 +11,7 @@ use service::schemas::{self, SchemaFiles, SchemasError};
 use service::settings::ProcessSettings;
 use table::{Database, DatabaseSettings, TableError};
 use topic::KafkaSettings;
-use topic::setup::Topics;
+use topic::setup::{Found, Topics};
 
 /// Settings of `persister migrate`. The database account needs DDL rights, the Kafka account may create topics.
 #[derive(Clone, Debug, clap::Args)]
@@ -81,10 +82,21 @@ async fn migrate_entity(
     if topics.create(&topic, settings.topic_partitions, replicas).await.with_context(|| format!("topic {topic}"))? {
         tracing::info!(topic, partitions = settings.topic_partitions, replicas, "created topic {topic}");
     }
-    let found = topics.inspect(&topic).await?.with_context(|| format!("topic {topic} is not there yet, run it again"))?;
+    let found = known(topics, &topic).await?;
     anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
     let migrated = database.migrate(entity, found.partitions).await.with_context(|| format!("table {}", entity.name()))?;
     let table::Migrated { added, widened } = migrated;
     tracing::info!(entity = entity.name(), ?added, ?widened, "table {} is as its schema has it", entity.name());
     Ok(())
+}
+
+/// A topic that was just created is not known to every broker at once.
+async fn known(topics: &Topics, topic: &str) -> anyhow::Result<Found> {
+    for _ in 0..100 {
+        if let Some(found) = topics.inspect(topic).await? {
+            return Ok(found);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("topic {topic} was created, but no broker knows it after 10 s: run it again")
 }
