@@ -16,7 +16,8 @@ fn sleeper(log: &Path) -> Spec {
     Spec::new("sleeper", "/bin/sleep", log).arg("600")
 }
 
-fn soon(what: &str, holds: impl Fn() -> bool) {
+/// Waits until it holds.
+pub(crate) fn soon(what: &str, holds: impl Fn() -> bool) {
     let since = Instant::now();
     while !holds() {
         assert!(since.elapsed() < Duration::from_secs(20), "{what}");
@@ -24,7 +25,8 @@ fn soon(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-fn is_alive(pid: i32) -> bool {
+/// Whether a process has not ended.
+pub(crate) fn is_alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 

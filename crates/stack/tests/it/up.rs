@@ -1,5 +1,6 @@
 //! `stack up`, `down` and `clean` on real servers, private ports and a private folder, with stand-ins for our services.
 
+use crate::lifetimes::{is_alive, soon};
 use stack::port::{self, address};
 use stack::shared;
 use std::io::{Read, Write};
@@ -43,6 +44,7 @@ struct Here {
 impl Here {
     fn new(migrate: &str) -> Self {
         let dir = shared::scratch("up");
+        std::fs::create_dir(dir.join("schemas")).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_stack"), dir.join("stack")).unwrap();
         let me = std::env::current_exe().unwrap();
         let serve = format!("exec {} --exact up::stand_in", me.display());
@@ -61,6 +63,7 @@ impl Here {
     fn stack(&self, command: &str, settings: &[(&str, &str)]) -> Output {
         let mut it = Command::new(self.dir.join("stack"));
         it.arg(command).env("STACK_DIR", self.dir.join("state"));
+        it.env("SCHEMAS_DIR", self.dir.join("schemas")); // somebody may be at work in the real one
         it.envs(SETTINGS.iter().zip(&self.ports).map(|(setting, port)| (setting, port.to_string())));
         it.envs(settings.iter().copied()).output().unwrap()
     }
@@ -127,8 +130,10 @@ fn up_starts_all_and_a_second_one_only_what_is_new_or_dead() {
     assert_eq!(here.pids(), before, "what runs stays");
 
     program(&here.dir.join("ingest"), &std::fs::read_to_string(here.dir.join("ingest")).unwrap());
-    let killed = Command::new("kill").args(["-9", &here.pid("redis")]).status().unwrap();
-    assert!(killed.success());
+    let redis = here.pid("redis");
+    assert!(Command::new("kill").args(["-9", &redis]).status().unwrap().success());
+    // The signal is sent, not yet obeyed; `up` would find a running Redis.
+    soon("redis is gone", || !is_alive(redis.parse().unwrap()));
     here.succeed("up");
     let changed: Vec<_> = here.pids().iter().zip(&before).map(|(now, then)| now != then).collect();
     assert_eq!(changed, [false, true, false, false, false, true], "the dead redis and the new ingest");

@@ -27,7 +27,7 @@ pub(crate) struct Service {
 /// `persister migrate`, `persister run` and `ingest`, each with the account that is its own.
 pub(crate) fn all(settings: &Settings, accounts: &Accounts) -> Result<[Service; 3]> {
     let folder = std::env::current_exe()?.parent().context("the folder of this program")?.to_owned();
-    let schemas = stack::workspace().join("schemas").to_string_lossy().into_owned();
+    let schemas = settings.schemas().to_string_lossy().into_owned();
     let common = |database: &str| {
         vec![
             ("KAFKA_BROKERS".to_owned(), format!("127.0.0.1:{}", settings.kafka_port)),
@@ -80,7 +80,7 @@ impl Service {
     pub(crate) fn start(&self, state: &State, settings: &Settings, started: &mut Vec<&'static str>) -> Result<()> {
         let about = format!("{} settings={:016x}", ports::about(settings, self.name), self.told());
         if let Some(noted) = state.running(self.name)? {
-            let schemas = stack::workspace().join("schemas");
+            let schemas = settings.schemas();
             let same = noted.about == about;
             if same && !fresh::is_newer(&self.program, noted.since)? && !fresh::is_newer(&schemas, noted.since)? {
                 already(self.name);

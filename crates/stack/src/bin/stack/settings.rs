@@ -34,7 +34,17 @@ pub(crate) struct Settings {
     /// Which database: mariadb or mysql
     #[arg(long, env = "STACK_DB", default_value = "mariadb", global = true)]
     pub(crate) stack_db: Kind,
+    /// The entities' schemas; `schemas` in the workspace unless set
+    #[arg(long, env = "SCHEMAS_DIR", global = true)]
+    schemas_dir: Option<PathBuf>,
     /// Where state is kept; `.stack` in the workspace unless set
     #[arg(long, env = "STACK_DIR", global = true)]
     pub(crate) stack_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The folder of the entities' schemas.
+    pub(crate) fn schemas(&self) -> PathBuf {
+        self.schemas_dir.clone().unwrap_or_else(|| stack::workspace().join("schemas"))
+    }
 }
