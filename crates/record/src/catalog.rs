@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::avro::ReadPlan;
 use crate::compile::{self, Draft, Report};
 use crate::entity::{Entity, Published};
 use crate::fault::SchemaFault;
 use crate::gate;
 use crate::name::EntityName;
 use crate::pins::{Pins, fault};
-use crate::avro::ReadPlan;
 use crate::version::SchemaId;
 
 /// Every entity, by name.
@@ -101,11 +101,17 @@ fn by_entity<'f>(files: &'f [File], pins: &Pins, faults: &mut Vec<SchemaFault>) 
                     faults.push(fault(&file.path, "path", "was handed in twice".to_owned()));
                 }
             }
-            None => faults.push(fault(&file.path, "path", "a schema is <entity>/v<number>.avsc, from v1 on".to_owned())),
+            None => {
+                faults.push(fault(&file.path, "path", "a schema is <entity>/v<number>.avsc, from v1 on".to_owned()))
+            }
         }
     }
     for path in pins.paths().filter(|path| files.iter().all(|file| file.path != *path)) {
-        faults.push(fault(path, "published", "is published and gone; restore it: its records are still on the topic".to_owned()));
+        faults.push(fault(
+            path,
+            "published",
+            "is published and gone; restore it: its records are still on the topic".to_owned(),
+        ));
     }
     let mut named = Vec::new();
     for (entity, versions) in entities {

@@ -36,7 +36,8 @@ struct Gate<'a, 'r, 'f> {
 
 impl<'a> Gate<'a, '_, '_> {
     fn refuse(&mut self, path: &str, rule: &'static str, what: &str) {
-        let detail = format!("{what} (against {}); published records must stay readable: add a field instead", self.older_name);
+        let detail =
+            format!("{what} (against {}); published records must stay readable: add a field instead", self.older_name);
         self.report.push(path, rule, detail);
     }
 

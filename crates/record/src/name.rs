@@ -75,7 +75,9 @@ pub enum NameFault {
     #[error("an entity's name is [a-z][a-z0-9_]{{0,47}}: lower case, at most 48 characters")]
     Entity,
     /// A name that routes, tables or views of the house have.
-    #[error("docs, metrics, openapi, dead_letters, write_behind... and ..._live are the house's own names; take another")]
+    #[error(
+        "docs, metrics, openapi, dead_letters, write_behind... and ..._live are the house's own names; take another"
+    )]
     ReservedEntity,
     /// Not `[A-Za-z_][A-Za-z0-9_]{0,63}`.
     #[error("a field's name is [A-Za-z_][A-Za-z0-9_]{{0,63}}")]

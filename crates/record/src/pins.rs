@@ -98,7 +98,8 @@ impl Pins {
         match self.get(path) {
             None => Err(fault(path, "published", "has no id in ids.json; `persister migrate` publishes it".to_owned())),
             Some(pin) if pin.sha256 != sha256(text) => {
-                let what = "was changed after it was published; restore it and put the change into the next version's file";
+                let what =
+                    "was changed after it was published; restore it and put the change into the next version's file";
                 Err(fault(path, "published", what.to_owned()))
             }
             Some(pin) => Ok(SchemaId::new(pin.id)),

@@ -82,7 +82,9 @@ pub(super) fn read<'a>(kind: &Kind, cursor: &mut Cursor<'a>) -> Result<Value<'a>
                 DecimalForm::Bytes => cursor.bytes()?,
                 DecimalForm::Fixed(size) => cursor.take(*size)?,
             };
-            from_unscaled(bytes, *precision, *scale).map(|text| Value::Text(Cow::Owned(text))).ok_or("a decimal has too many digits")
+            from_unscaled(bytes, *precision, *scale)
+                .map(|text| Value::Text(Cow::Owned(text)))
+                .ok_or("a decimal has too many digits")
         }
         Kind::BigDecimal => big_decimal(cursor.bytes()?),
         Kind::Json(_) => Err("nested values are read by their shape"),

@@ -73,7 +73,12 @@ fn branch(records: &[RecordShape], branches: &[Shape], tree: &Tree<'_>) -> usize
 }
 
 /// Reads a value into plain JSON.
-pub(super) fn read<'a>(records: &[RecordShape], shape: &Shape, cursor: &mut Cursor<'a>, depth: usize) -> Result<Tree<'a>, Broken> {
+pub(super) fn read<'a>(
+    records: &[RecordShape],
+    shape: &Shape,
+    cursor: &mut Cursor<'a>,
+    depth: usize,
+) -> Result<Tree<'a>, Broken> {
     if depth > MAX_DEPTH {
         return Err("nested too deep");
     }
@@ -113,7 +118,10 @@ pub(super) fn read<'a>(records: &[RecordShape], shape: &Shape, cursor: &mut Curs
 }
 
 /// Avro's blocks of an array or a map: a count, or a negative count and a size in bytes that we do not need.
-fn blocks<'a>(cursor: &mut Cursor<'a>, mut item: impl FnMut(&mut Cursor<'a>) -> Result<(), Broken>) -> Result<(), Broken> {
+fn blocks<'a>(
+    cursor: &mut Cursor<'a>,
+    mut item: impl FnMut(&mut Cursor<'a>) -> Result<(), Broken>,
+) -> Result<(), Broken> {
     loop {
         let count = cursor.long()?;
         if count == 0 {

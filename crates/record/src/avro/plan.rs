@@ -42,7 +42,8 @@ impl ReadPlan {
     pub(crate) fn new(writer: &[Field], reader: &[Field]) -> ReadPlan {
         let steps = writer.iter().map(|field| {
             let to = reader.iter().position(|newer| newer.name == field.name);
-            let convert = to.and_then(|to| reader.get(to)).map_or(Convert::Same, |newer| convert(&field.kind, &newer.kind));
+            let convert =
+                to.and_then(|to| reader.get(to)).map_or(Convert::Same, |newer| convert(&field.kind, &newer.kind));
             Step { field: field.clone(), to, convert }
         });
         let fill = reader
@@ -92,7 +93,9 @@ fn read_step<'a>(step: &Step, reader: Option<&Field>, cursor: &mut Cursor<'a>) -
             let tree = nested::read(&nested.records, &nested.shape, cursor, 0)?;
             reader.map_or(Ok(Value::Null), |field| settled(field, &tree))
         }
-        (kind, Convert::Nested, Some(Field { kind: Kind::Json(newer), .. })) => read_widened(kind, step, newer, reader, cursor),
+        (kind, Convert::Nested, Some(Field { kind: Kind::Json(newer), .. })) => {
+            read_widened(kind, step, newer, reader, cursor)
+        }
         (kind, convert, _) => read_flat(kind, &step.field, cursor).map(|value| promoted(convert, value)),
     }
 }

@@ -32,7 +32,13 @@ pub(super) fn limits(path: &str, shape: &Shape, attributes: &Attributes, report:
     limits
 }
 
-fn length(name: &'static str, path: &str, shape: &Shape, attributes: &Attributes, report: &mut Report<'_>) -> Option<u32> {
+fn length(
+    name: &'static str,
+    path: &str,
+    shape: &Shape,
+    attributes: &Attributes,
+    report: &mut Report<'_>,
+) -> Option<u32> {
     let given = attributes.get(name)?;
     if !scalars(shape).iter().any(|kind| matches!(kind, Kind::String)) {
         report.push(path, name, "is for strings");
@@ -44,7 +50,13 @@ fn length(name: &'static str, path: &str, shape: &Shape, attributes: &Attributes
     number
 }
 
-fn bound(name: &'static str, path: &str, shape: &Shape, attributes: &Attributes, report: &mut Report<'_>) -> Option<Bound> {
+fn bound(
+    name: &'static str,
+    path: &str,
+    shape: &Shape,
+    attributes: &Attributes,
+    report: &mut Report<'_>,
+) -> Option<Bound> {
     let given = attributes.get(name)?;
     let kinds = scalars(shape);
     let whole = kinds.iter().any(|kind| matches!(kind, Kind::Int | Kind::Long));
@@ -115,7 +127,8 @@ pub(super) fn check_flags(fields: &[Field], report: &mut Report<'_>) {
     for (at, field) in fields.iter().enumerate() {
         let Some(cli) = &field.cli else { continue };
         let taken = fields.iter().take(at).filter_map(|earlier| earlier.cli.as_ref());
-        if taken.clone().any(|earlier| earlier.long == cli.long || (cli.short.is_some() && earlier.short == cli.short)) {
+        if taken.clone().any(|earlier| earlier.long == cli.long || (cli.short.is_some() && earlier.short == cli.short))
+        {
             report.push(&field.name, "cli", "another field has this flag already");
         }
     }
@@ -128,9 +141,15 @@ pub(super) fn template(avro: &RecordField, fields: &[Field], report: &mut Report
     if !own.is_some_and(|field| matches!(field.kind, Kind::String)) {
         report.push(&avro.name, "template", "is for strings");
     }
-    let parsed = given.as_str().and_then(|text| Some(Template { text: text.to_owned(), parts: parts(text, &avro.name, fields)? }));
+    let parsed = given
+        .as_str()
+        .and_then(|text| Some(Template { text: text.to_owned(), parts: parts(text, &avro.name, fields)? }));
     if parsed.is_none() {
-        report.push(&avro.name, "template", "is a text with other string fields in braces, such as \"{first_name} {last_name}\"");
+        report.push(
+            &avro.name,
+            "template",
+            "is a text with other string fields in braces, such as \"{first_name} {last_name}\"",
+        );
     }
     parsed
 }
@@ -141,7 +160,8 @@ fn parts(text: &str, own: &str, fields: &[Field]) -> Option<Vec<Part>> {
     let mut rest = text;
     while let Some((literal, tail)) = rest.split_once('{') {
         let (name, after) = tail.split_once('}')?;
-        let index = fields.iter().position(|field| field.name == name && name != own && matches!(field.kind, Kind::String))?;
+        let index =
+            fields.iter().position(|field| field.name == name && name != own && matches!(field.kind, Kind::String))?;
         if !literal.is_empty() {
             parts.push(Part::Literal(literal.to_owned()));
         }

@@ -15,7 +15,12 @@ use crate::scalar::{Given, from_unscaled, in_range, show};
 use crate::value::Value;
 
 /// Sets every member's default, or says why it does not fit.
-pub(super) fn fill(records: &mut [RecordShape], paths: &[String], defaults: &[Vec<Option<Json>>], report: &mut Report<'_>) {
+pub(super) fn fill(
+    records: &mut [RecordShape],
+    paths: &[String],
+    defaults: &[Vec<Option<Json>>],
+    report: &mut Report<'_>,
+) {
     let mut done = Vec::new();
     for (index, record) in records.iter().enumerate() {
         let path = paths.get(index).map_or("", String::as_str);
@@ -41,7 +46,9 @@ fn plain_text(
     raw: &Json,
 ) -> Result<String, String> {
     let reader = Reader { records, defaults };
-    let tree = reader.tree(&member.shape, raw, 0).ok_or("does not fit the type; in a union it is of the first type, so put that one first")?;
+    let tree = reader
+        .tree(&member.shape, raw, 0)
+        .ok_or("does not fit the type; in a union it is of the first type, so put that one first")?;
     let mut text = String::new();
     let mut normaliser = Normaliser::new(records, Mode::Strict, Pointer::default());
     normaliser.value(&member.shape, &member.limits, &tree, 0, &mut text);
@@ -69,7 +76,8 @@ impl Reader<'_> {
                 raws.iter().map(|raw| self.tree(items, raw, depth + 1)).collect::<Option<_>>().map(Tree::Array)
             }
             (Shape::Map(values), Json::Object(members)) => {
-                let entry = |(name, raw): (&String, &Json)| Some((name.clone().into(), self.tree(values, raw, depth + 1)?));
+                let entry =
+                    |(name, raw): (&String, &Json)| Some((name.clone().into(), self.tree(values, raw, depth + 1)?));
                 members.iter().map(entry).collect::<Option<_>>().map(Tree::Object)
             }
             (Shape::Record(index), Json::Object(members)) => self.record(*index, members, depth),
@@ -98,7 +106,9 @@ fn scalar(kind: &Kind, raw: &Json) -> Option<Tree<'static>> {
         (Kind::Boolean, Json::Bool(b)) => Tree::Scalar(Given::Bool(*b)),
         (Kind::Int | Kind::Long, Json::Number(number)) => Tree::Scalar(Given::Int(number.as_i64()?)),
         (Kind::Float | Kind::Double, Json::Number(number)) => Tree::Scalar(Given::Double(number.as_f64()?)),
-        (Kind::String | Kind::Enum { .. } | Kind::Uuid { form: crate::UuidForm::Text }, Json::String(text)) => Tree::text(text.clone()),
+        (Kind::String | Kind::Enum { .. } | Kind::Uuid { form: crate::UuidForm::Text }, Json::String(text)) => {
+            Tree::text(text.clone())
+        }
         (Kind::Uuid { .. }, Json::String(text)) => {
             Tree::text(uuid::Uuid::from_slice(&latin1(text)?).ok()?.hyphenated().to_string())
         }
@@ -129,6 +139,8 @@ fn latin1(text: &str) -> Option<Vec<u8>> {
 fn duration(bytes: &[u8]) -> Option<Tree<'static>> {
     let (parts, []) = bytes.as_chunks::<4>() else { return None };
     let [months, days, millis] = parts else { return None };
-    let part = |name: &'static str, bytes: &[u8; 4]| (name.into(), Tree::Scalar(Given::Int(i64::from(u32::from_le_bytes(*bytes)))));
+    let part = |name: &'static str, bytes: &[u8; 4]| {
+        (name.into(), Tree::Scalar(Given::Int(i64::from(u32::from_le_bytes(*bytes)))))
+    };
     Some(Tree::Object(vec![part("months", months), part("days", days), part("millis", millis)]))
 }

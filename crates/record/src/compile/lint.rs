@@ -93,8 +93,16 @@ fn unknown_attributes(object: &Map<String, Json>, path: &str, known: impl Fn(&st
     for key in object.keys().filter(|key| !known(key)) {
         match key.as_str() {
             "aliases" => report.push(path, "rename", "aliases are not supported; add a field and keep the old one"),
-            "logicalType" => report.push(path, "attribute", "`logicalType` stands inside of the type: {\"type\": {\"type\": …, \"logicalType\": …}}"),
-            _ => report.push(path, "attribute", format!("`{key}` is no attribute that means anything here; is it misspelt?")),
+            "logicalType" => report.push(
+                path,
+                "attribute",
+                "`logicalType` stands inside of the type: {\"type\": {\"type\": …, \"logicalType\": …}}",
+            ),
+            _ => report.push(
+                path,
+                "attribute",
+                format!("`{key}` is no attribute that means anything here; is it misspelt?"),
+            ),
         }
     }
 }

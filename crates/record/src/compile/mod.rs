@@ -40,7 +40,12 @@ impl<'f> Report<'f> {
     }
 
     pub(crate) fn push(&mut self, field: &str, rule: &'static str, detail: impl Into<String>) {
-        self.faults.push(SchemaFault { file: self.file.to_owned(), field: field.to_owned(), rule, detail: detail.into() });
+        self.faults.push(SchemaFault {
+            file: self.file.to_owned(),
+            field: field.to_owned(),
+            rule,
+            detail: detail.into(),
+        });
     }
 }
 

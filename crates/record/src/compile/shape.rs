@@ -14,7 +14,8 @@ use crate::nested::{Member, RecordShape, Shape};
 
 /// All records of a schema.
 pub(super) fn records(schema: &Schema, report: &mut Report<'_>) -> Vec<RecordShape> {
-    let mut shapes = Shapes { named: HashMap::new(), records: Vec::new(), paths: Vec::new(), defaults: Vec::new(), report };
+    let mut shapes =
+        Shapes { named: HashMap::new(), records: Vec::new(), paths: Vec::new(), defaults: Vec::new(), report };
     shapes.shape(schema, "");
     default::fill(&mut shapes.records, &shapes.paths, &shapes.defaults, shapes.report);
     shapes.records
@@ -43,7 +44,9 @@ impl Shapes<'_, '_> {
                 Shape::Array(Box::new(items))
             }
             Schema::Map(map) => Shape::Map(Box::new(self.shape(&map.types, path))),
-            Schema::Union(union) => Shape::Union(union.variants().iter().map(|branch| self.shape(branch, path)).collect()),
+            Schema::Union(union) => {
+                Shape::Union(union.variants().iter().map(|branch| self.shape(branch, path)).collect())
+            }
             Schema::Record(record) => self.record(record, path),
             Schema::Ref { name } => match self.named.get(&name.fullname(None)) {
                 Some(shape) => shape.clone(),

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::field::FieldSeed;
+use super::field::{FieldSeed, Slot};
 use super::{Faults, Pointer, template};
 use crate::entity::{Entity, Input};
 use crate::fault::{Fault, FaultCode};
@@ -16,15 +16,6 @@ use crate::id::RecordId;
 use crate::nested::{Mode, Name, Tree};
 use crate::scalar::{Given, Refusal};
 use crate::value::{Record, Value};
-
-/// What became of a field so far.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Slot<'a> {
-    Absent,
-    /// Given, but it did not fit: the faults say why, and nothing may stand in for it.
-    Refused,
-    Given(Value<'a>),
-}
 
 /// What a pass over an object collects.
 pub(super) struct Members<'e, 'a> {
@@ -37,7 +28,7 @@ pub(super) struct Members<'e, 'a> {
 
 impl<'e, 'a> Members<'e, 'a> {
     pub(super) fn new(entity: &'e Entity, mode: Mode) -> Members<'e, 'a> {
-        let slots = vec![Slot::Absent; entity.fields.len()];
+        let slots = entity.fields.iter().map(|_| Slot::Absent).collect();
         Members { entity, mode, slots, faults: Faults::default(), id: None }
     }
 
@@ -123,18 +114,20 @@ impl ObjectSeed<'_, '_, '_> {
         self.0.slots.fill(Slot::Refused);
     }
 
-    fn member<'de, A: MapAccess<'de>>(members: &mut Members<'_, 'de>, position: usize, map: &mut A) -> Result<(), A::Error> {
+    fn member<'de, A: MapAccess<'de>>(
+        members: &mut Members<'_, 'de>,
+        position: usize,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
         let (Some(slot), Some(field)) = (members.slots.get_mut(position), members.entity.fields.get(position)) else {
             return map.next_value::<IgnoredAny>().map(|_| ());
         };
-        if *slot != Slot::Absent {
+        if !matches!(slot, Slot::Absent) {
             map.next_value::<IgnoredAny>()?;
             members.refuse(&field.name, Refusal::new(FaultCode::Duplicate, "stands here twice; give it once"));
             return Ok(());
         }
-        let seed = FieldSeed { field, mode: members.mode, faults: &mut members.faults };
-        *slot = map.next_value_seed(seed)?.map_or(Slot::Refused, Slot::Given);
-        Ok(())
+        map.next_value_seed(FieldSeed { field, mode: members.mode, slot, faults: &mut members.faults })
     }
 
     fn other<'de, A: MapAccess<'de>>(members: &mut Members<'_, 'de>, name: &str, map: &mut A) -> Result<(), A::Error> {
@@ -158,7 +151,10 @@ fn id(members: &mut Members<'_, '_>, given: Given<'_>) {
         Given::Int(number) => RecordId::parse(&number.to_string()),
         Given::Huge(number) => RecordId::parse(&number.to_string()),
         _ => {
-            members.refuse("id", Refusal::new(FaultCode::Type, "expected a string or a whole number; leave it out to be given one"));
+            members.refuse(
+                "id",
+                Refusal::new(FaultCode::Type, "expected a string or a whole number; leave it out to be given one"),
+            );
             members.id = Some(Err(()));
             return;
         }

@@ -11,43 +11,73 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 use super::{Faults, Pointer};
 use crate::field::{Field, Kind};
 use crate::nested::{Mode, Nested, Normaliser, Tree};
-use crate::scalar::{Given, Refusal, accept, within};
+use crate::scalar::{Given, Refusal, accept, text_within, within};
 use crate::value::Value;
 
 const NO_NULL: &str = "must not be null; give a value";
 
-/// Reads the value of a member; `None` when it did not fit and the faults say why.
-pub(super) struct FieldSeed<'s> {
+/// What became of a field so far.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Slot<'a> {
+    Absent,
+    /// Given, but it did not fit: the faults say why, and nothing may stand in for it.
+    Refused,
+    Given(Value<'a>),
+}
+
+/// Reads the value of a member straight into its slot: handed back through the parser it would be moved five times.
+pub(super) struct FieldSeed<'s, 'a> {
     pub(super) field: &'s Field,
     pub(super) mode: Mode,
+    pub(super) slot: &'s mut Slot<'a>,
     pub(super) faults: &'s mut Faults,
 }
 
-impl FieldSeed<'_> {
-    fn flat<'de>(self, given: Given<'de>) -> Option<Value<'de>> {
-        let value = flat(self.field, self.mode, given);
-        value.map_err(|refusal| self.faults.push(Pointer::of(&self.field.name).to_string(), refusal)).ok()
+impl<'a> FieldSeed<'_, 'a> {
+    #[inline]
+    fn flat(self, given: Given<'a>) {
+        match flat(self.field, self.mode, given) {
+            Ok(value) => *self.slot = Slot::Given(value),
+            Err(refusal) => self.refuse(refusal),
+        }
     }
 
-    fn nested<'de>(self, nested: &Nested, tree: &Tree<'_>) -> Option<Value<'de>> {
+    /// Most members are strings, and most strings have neither type nor bounds to be asked about.
+    #[inline]
+    fn text(self, text: Cow<'a, str>) {
+        if !matches!(self.field.kind, Kind::String) {
+            return self.flat(Given::Text(text));
+        }
+        match if self.mode == Mode::Strict { text_within(&self.field.limits, &text) } else { Ok(()) } {
+            Ok(()) => *self.slot = Slot::Given(Value::Text(text)),
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    #[cold]
+    fn refuse(self, refusal: Refusal) {
+        *self.slot = Slot::Refused;
+        self.faults.push(Pointer::of(&self.field.name).to_string(), refusal);
+    }
+
+    fn nested(self, nested: &Nested, tree: &Tree<'_>) {
         match normal(self.field, nested, self.mode, tree) {
-            Ok(value) => Some(value),
+            Ok(value) => *self.slot = Slot::Given(value),
             Err(faults) => {
+                *self.slot = Slot::Refused;
                 self.faults.append(faults);
-                None
             }
         }
     }
 }
 
+#[inline]
 fn flat<'de>(field: &Field, mode: Mode, given: Given<'de>) -> Result<Value<'de>, Refusal> {
-    if given == Given::Null && field.nullable {
-        return Ok(Value::Null);
-    }
-    if given == Given::Null {
-        return Err(Refusal::new(crate::FaultCode::Type, NO_NULL));
-    }
-    let value = accept(&field.kind, given)?;
+    let value = match given {
+        Given::Null if field.nullable => return Ok(Value::Null),
+        Given::Null => return Err(Refusal::new(crate::FaultCode::Type, NO_NULL)),
+        given => accept(&field.kind, given)?,
+    };
     if mode == Mode::Strict {
         within(&field.limits, &value)?;
     }
@@ -76,62 +106,72 @@ pub(crate) fn settle(field: &Field, mode: Mode, tree: &Tree<'_>) -> Result<Value
     }
 }
 
-impl<'de> DeserializeSeed<'de> for FieldSeed<'_> {
-    type Value = Option<Value<'de>>;
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_, 'de> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match &self.field.kind {
             Kind::Json(nested) => {
                 let tree = Tree::deserialize(deserializer)?;
-                Ok(self.nested(nested, &tree))
+                self.nested(nested, &tree);
+                Ok(())
             }
             _ => deserializer.deserialize_any(self),
         }
     }
 }
 
-impl<'de> Visitor<'de> for FieldSeed<'_> {
-    type Value = Option<Value<'de>>;
+impl<'de> Visitor<'de> for FieldSeed<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(self.flat(Given::Null))
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.flat(Given::Null);
+        Ok(())
     }
 
-    fn visit_bool<E>(self, b: bool) -> Result<Self::Value, E> {
-        Ok(self.flat(Given::Bool(b)))
+    fn visit_bool<E>(self, b: bool) -> Result<(), E> {
+        self.flat(Given::Bool(b));
+        Ok(())
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(self.flat(Given::Int(number)))
+    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
+        self.flat(Given::Int(number));
+        Ok(())
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(self.flat(i64::try_from(number).map_or(Given::Huge(number), Given::Int)))
+    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
+        self.flat(i64::try_from(number).map_or(Given::Huge(number), Given::Int));
+        Ok(())
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(self.flat(Given::Double(number)))
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.flat(Given::Double(number));
+        Ok(())
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(self.flat(Given::Text(Cow::Borrowed(text))))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
+        self.text(Cow::Borrowed(text));
+        Ok(())
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(self.flat(Given::Text(Cow::Owned(text.to_owned()))))
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.text(Cow::Owned(text.to_owned()));
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(self.flat(Given::Array))
+        self.flat(Given::Array);
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(self.flat(Given::Object))
+        self.flat(Given::Object);
+        Ok(())
     }
 }

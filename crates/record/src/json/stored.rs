@@ -39,15 +39,20 @@ fn fitting<'a>(field: &Field, value: Value<'a>) -> Result<Value<'a>, String> {
         (_, Value::Null) if field.nullable => Ok(Value::Null),
         (Kind::Boolean, value @ Value::Boolean(_)) => Ok(value),
         (kind, Value::Integer(number)) if is_integer(kind) => {
-            if in_range(kind, number) { Ok(Value::Integer(number)) } else { Err("out of the type's range".to_owned()) }
+            if in_range(kind, number) {
+                Ok(Value::Integer(number))
+            } else {
+                Err("out of the type's range".to_owned())
+            }
         }
         (Kind::Float, Value::Float(number)) if number.is_finite() => Ok(Value::Float(number)),
         (Kind::Double, Value::Double(number)) if number.is_finite() => Ok(Value::Double(number)),
         (Kind::Bytes, value @ Value::Bytes(_)) => Ok(value),
         (Kind::Fixed { size }, Value::Bytes(bytes)) if bytes.len() == *size => Ok(Value::Bytes(bytes)),
-        (kind @ (Kind::String | Kind::Enum { .. } | Kind::Uuid { .. } | Kind::Decimal { .. } | Kind::BigDecimal), Value::Text(text)) => {
-            accept(kind, Given::Text(text)).map_err(|refusal| refusal.detail.into_owned())
-        }
+        (
+            kind @ (Kind::String | Kind::Enum { .. } | Kind::Uuid { .. } | Kind::Decimal { .. } | Kind::BigDecimal),
+            Value::Text(text),
+        ) => accept(kind, Given::Text(text)).map_err(|refusal| refusal.detail.into_owned()),
         (Kind::Json(_), Value::Json(text)) => json(field, text),
         _ => Err(wrong()),
     }

@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use super::body::{Members, Slot};
+use super::body::Members;
+use super::field::Slot;
 use crate::entity::Entity;
 use crate::field::{Part, Template};
 use crate::nested::Mode;
@@ -18,7 +19,7 @@ pub(super) fn fill(members: &mut Members<'_, '_>) {
     }
     for (position, field) in members.entity.fields.iter().enumerate() {
         let Some(template) = &field.template else { continue };
-        if members.slots.get(position) != Some(&Slot::Absent) {
+        if !matches!(members.slots.get(position), Some(Slot::Absent)) {
             continue;
         }
         let slot = match join(template, &members.slots) {

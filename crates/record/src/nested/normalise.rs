@@ -98,7 +98,14 @@ impl<'s> Normaliser<'s> {
         out.push(']');
     }
 
-    fn map(&mut self, values: &Shape, limits: &Limits, members: &[(Cow<'_, str>, Tree<'_>)], depth: usize, out: &mut String) {
+    fn map(
+        &mut self,
+        values: &Shape,
+        limits: &Limits,
+        members: &[(Cow<'_, str>, Tree<'_>)],
+        depth: usize,
+        out: &mut String,
+    ) {
         let mut sorted: Vec<_> = members.iter().collect();
         sorted.sort_by(|a, b| a.0.cmp(&b.0));
         let mut last: Option<&str> = None;

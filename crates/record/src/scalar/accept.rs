@@ -32,6 +32,7 @@ pub(crate) enum Given<'a> {
 }
 
 /// The value of this kind that is meant.
+#[inline]
 pub(crate) fn accept<'a>(kind: &Kind, given: Given<'a>) -> Result<Value<'a>, Refusal> {
     match kind {
         Kind::Boolean => match given {
@@ -48,6 +49,7 @@ pub(crate) fn accept<'a>(kind: &Kind, given: Given<'a>) -> Result<Value<'a>, Ref
     }
 }
 
+#[inline]
 fn whole<'a>(kind: &Kind, given: Given<'_>) -> Result<Value<'a>, Refusal> {
     let number = match given {
         Given::Int(number) => Some(number),
@@ -73,7 +75,11 @@ fn single<'a>(kind: &Kind, given: Given<'_>) -> Result<Value<'a>, Refusal> {
         Given::Double(number) => number as f32,
         other => return Err(wrong_type(kind, &other)),
     };
-    if number.is_finite() { Ok(Value::Float(number)) } else { Err(Refusal::new(FaultCode::Range, "at most 3.4028235e38")) }
+    if number.is_finite() {
+        Ok(Value::Float(number))
+    } else {
+        Err(Refusal::new(FaultCode::Range, "at most 3.4028235e38"))
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Avro's promotions are these casts")]
@@ -85,7 +91,11 @@ fn double<'a>(kind: &Kind, given: Given<'_>) -> Result<Value<'a>, Refusal> {
         Given::Double(number) => number,
         other => return Err(wrong_type(kind, &other)),
     };
-    if number.is_finite() { Ok(Value::Double(number)) } else { Err(Refusal::new(FaultCode::Range, "expected a finite number")) }
+    if number.is_finite() {
+        Ok(Value::Double(number))
+    } else {
+        Err(Refusal::new(FaultCode::Range, "expected a finite number"))
+    }
 }
 
 fn of_text<'a>(kind: &Kind, text: Cow<'a, str>) -> Result<Value<'a>, Refusal> {
@@ -115,7 +125,10 @@ fn uuid(text: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal> {
             _ => b.is_ascii_hexdigit(),
         });
     if !hyphenated {
-        return Err(Refusal::new(FaultCode::Format, "a UUID with hyphens, such as 123e4567-e89b-12d3-a456-426614174000"));
+        return Err(Refusal::new(
+            FaultCode::Format,
+            "a UUID with hyphens, such as 123e4567-e89b-12d3-a456-426614174000",
+        ));
     }
     Ok(if text.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(text.to_ascii_lowercase()) } else { text })
 }

@@ -37,8 +37,9 @@ fn only_zeros(digits: &str) -> bool {
 /// The text with exactly `scale` digits behind the point, no superfluous zeros before it and no `-0`.
 pub(crate) fn canonical(text: Cow<'_, str>, precision: u32, scale: u32) -> Result<Cow<'_, str>, Refusal> {
     let (precision, scale) = (precision as usize, scale as usize);
-    let plain = split(&text)
-        .ok_or_else(|| Refusal::new(FaultCode::Format, "expected a decimal in a string, in plain notation such as \"-12.30\""))?;
+    let plain = split(&text).ok_or_else(|| {
+        Refusal::new(FaultCode::Format, "expected a decimal in a string, in plain notation such as \"-12.30\"")
+    })?;
     let whole = plain.whole.trim_start_matches('0');
     let (kept, excess) = plain.fraction.split_at_checked(scale).unwrap_or((plain.fraction, ""));
     if !only_zeros(excess) {
@@ -54,8 +55,9 @@ pub(crate) fn canonical(text: Cow<'_, str>, precision: u32, scale: u32) -> Resul
 
 /// The same without bounds: only zeros before the point and the sign of zero go.
 pub(crate) fn canonical_big(text: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal> {
-    let plain = split(&text)
-        .ok_or_else(|| Refusal::new(FaultCode::Format, "expected a decimal in a string, in plain notation such as \"-12.30\""))?;
+    let plain = split(&text).ok_or_else(|| {
+        Refusal::new(FaultCode::Format, "expected a decimal in a string, in plain notation such as \"-12.30\"")
+    })?;
     let whole = plain.whole.trim_start_matches('0');
     if whole.len() + plain.fraction.len() > BIG_DIGITS {
         return Err(Refusal::new(FaultCode::Range, format!("at most {BIG_DIGITS} digits")));

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 use record::{
-    Change, Decoded, Event, FrameFault, Headers, Origin, Reason, RecordId, SchemaId, Version, decode_frame, encode_frame,
+    Change, Decoded, Event, FrameFault, Headers, Origin, Reason, RecordId, SchemaId, Version, decode_frame,
+    encode_frame,
 };
 
 proptest! {
@@ -46,9 +47,14 @@ fn an_event_comes_back_from_its_message() {
         assert_eq!(change.op(), op);
         let value = change.to_value();
         for origin in [Origin::Write, Origin::Relay, Origin::Reassert, Origin::Redrive] {
-            let headers = Headers { version: Some(b"32"), op: Some(op.as_bytes()), origin: Some(origin.as_str().as_bytes()) };
-            let expected =
-                Event { id: RecordId::parse("a").unwrap(), version: Version::new(32).unwrap(), origin, change: change.clone() };
+            let headers =
+                Headers { version: Some(b"32"), op: Some(op.as_bytes()), origin: Some(origin.as_str().as_bytes()) };
+            let expected = Event {
+                id: RecordId::parse("a").unwrap(),
+                version: Version::new(32).unwrap(),
+                origin,
+                change: change.clone(),
+            };
             assert_eq!(Event::decode(Some(b"a"), value.as_deref(), headers), Decoded::Event(expected));
         }
     }

@@ -112,7 +112,9 @@ impl Schemas {
                 let precision = 1 + self.dice.below(65);
                 json!({"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": self.dice.below(precision.min(30) + 1)})
             }
-            12 => json!({"type": "fixed", "name": self.name(), "size": 28, "logicalType": "decimal", "precision": 64, "scale": 7}),
+            12 => {
+                json!({"type": "fixed", "name": self.name(), "size": 28, "logicalType": "decimal", "precision": 64, "scale": 7})
+            }
             13 => logical("bytes", "big-decimal"),
             14 => logical("int", "date"),
             15 => logical("int", "time-millis"),

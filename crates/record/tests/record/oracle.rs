@@ -38,7 +38,12 @@ fn shown(entity: &Entity, record: &Record<'_>) -> String {
 /// So many cases, or as many as `PROPTEST_CASES` asks for.
 fn cases(count: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|asked| asked.parse().ok());
-    ProptestConfig { cases: asked.unwrap_or(count), failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: asked.unwrap_or(count),
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    }
 }
 
 /// One schema, many values: compiling costs more than the rest.
@@ -157,7 +162,8 @@ fn hostile_lengths_and_counts_are_refused_cheaply() {
     let huge = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
     for of in [r#""string""#, r#""bytes""#, r#"{"type":"array","items":"int"}"#, r#"{"type":"map","values":"long"}"#] {
         let entity = entity(&[&crate::house::schema(&[&format!(r#""name":"f","type":{of}"#)])]);
-        let cost = allocation_counter::measure(|| assert!(entity.read_avro(entity.newest_id(), &huge).is_err(), "{of}"));
+        let cost =
+            allocation_counter::measure(|| assert!(entity.read_avro(entity.newest_id(), &huge).is_err(), "{of}"));
         assert!(cost.bytes_total < 4096, "{of}: {cost:?}");
     }
 }
@@ -168,6 +174,8 @@ fn a_schema_id_of_nobody_is_told_apart_from_a_broken_datum() {
     assert_eq!(entity.read_avro(SchemaId::new(99), b""), Err(DatumFault::UnknownSchema(SchemaId::new(99))));
     let Err(DatumFault::Malformed { field, .. }) = entity.read_avro(SchemaId::new(1), b"\x02a") else { panic!() };
     assert_eq!(field, "age");
-    let Err(DatumFault::Malformed { what, .. }) = entity.read_avro(SchemaId::new(1), b"\x02a\x02\x02b\x00") else { panic!() };
+    let Err(DatumFault::Malformed { what, .. }) = entity.read_avro(SchemaId::new(1), b"\x02a\x02\x02b\x00") else {
+        panic!()
+    };
     assert_eq!(what, "the datum is longer than its schema");
 }

@@ -52,12 +52,17 @@ fn every_schema_of_the_repository_compiles_as_published() {
 
 #[test]
 fn no_entry_of_the_list_of_ids_ever_changed() {
-    assert_eq!(git(&["rev-parse", "--is-shallow-repository"]).trim(), "false", "the whole history is needed: git fetch --unshallow");
+    assert_eq!(
+        git(&["rev-parse", "--is-shallow-repository"]).trim(),
+        "false",
+        "the whole history is needed: git fetch --unshallow"
+    );
     let now: BTreeMap<String, Json> = serde_json::from_str(&ids()).unwrap();
     let revisions = git(&["log", "--format=%H", "--", "schemas/ids.json"]);
     assert!(!revisions.trim().is_empty(), "schemas/ids.json has no history; is this a clone of the repository?");
     for revision in revisions.lines() {
-        let then: BTreeMap<String, Json> = serde_json::from_str(&git(&["show", &format!("{revision}:schemas/ids.json")])).unwrap();
+        let then: BTreeMap<String, Json> =
+            serde_json::from_str(&git(&["show", &format!("{revision}:schemas/ids.json")])).unwrap();
         for (file, pin) in then {
             assert_eq!(now.get(&file), Some(&pin), "{file} was published in {revision} and must stay as it was");
         }

@@ -26,7 +26,10 @@ fn users_are_what_the_original_projects_had() {
     assert_eq!((age.limits.minimum, age.limits.maximum), (Some(Bound::Integer(0)), Some(Bound::Integer(150))));
     assert!(occupation.nullable && matches!(occupation.kind, Kind::String));
     let flag = |long: &str, short| Some(Cli { long: long.to_owned(), short: Some(short) });
-    assert_eq!([&age.cli, &first.cli, &last.cli], [&flag("age", 'a'), &flag("first-name", 'f'), &flag("last-name", 'l')]);
+    assert_eq!(
+        [&age.cli, &first.cli, &last.cli],
+        [&flag("age", 'a'), &flag("first-name", 'f'), &flag("last-name", 'l')]
+    );
 }
 
 #[test]
@@ -64,7 +67,10 @@ fn what_nobody_would_act_on_is_refused() {
         (of(r#"{"type":"array","items":"null"}"#), "array"),
         (of(r#"{"type":"fixed","name":"F","size":0}"#), "fixed"),
         (of(r#""Unknown""#), "avro"),
-        (of(r#"{"type":"record","name":"R","fields":[{"name":"g","type":"string","cli":{"long":"gg"}}]}"#), "attribute"),
+        (
+            of(r#"{"type":"record","name":"R","fields":[{"name":"g","type":"string","cli":{"long":"gg"}}]}"#),
+            "attribute",
+        ),
         (of(r#"{"type":"record","name":"R","aliases":["S"],"fields":[{"name":"g","type":"string"}]}"#), "rename"),
         (schema(&[r#""name":"f","type":["null","string"],"default":"x""#]), "default"),
         (schema(&[r#""name":"f","type":{"type":"int","logicalType":"time-millis"},"default":86400000"#]), "default"),
@@ -91,7 +97,8 @@ fn field_names_are_columns() {
     }
     let twice = schema(&[r#""name":"a","type":"int""#, r#""name":"A","type":"int""#]);
     assert_eq!(rules(&[&twice]), [("A".to_owned(), "name")]);
-    let flags = schema(&[r#""name":"a","type":"int","cli":{"long":"aa"}"#, r#""name":"b","type":"int","cli":{"long":"aa"}"#]);
+    let flags =
+        schema(&[r#""name":"a","type":"int","cli":{"long":"aa"}"#, r#""name":"b","type":"int","cli":{"long":"aa"}"#]);
     assert_eq!(rules(&[&flags]), [("b".to_owned(), "cli")]);
 }
 
@@ -115,7 +122,9 @@ fn all_faults_come_at_once_and_name_their_file() {
 fn the_gate_lets_growth_pass_and_refuses_the_rest() {
     let int = r#""name":"a","type":"int""#;
     let record = |inner: &str| format!(r#""name":"r","type":{{"type":"record","name":"R","fields":[{inner}]}}"#);
-    let decimal = |p: u32, s: u32| format!(r#""name":"a","type":{{"type":"bytes","logicalType":"decimal","precision":{p},"scale":{s}}}"#);
+    let decimal = |p: u32, s: u32| {
+        format!(r#""name":"a","type":{{"type":"bytes","logicalType":"decimal","precision":{p},"scale":{s}}}"#)
+    };
     let fields = |list: &[&str]| schema(list);
     // older, newer, field and rule of the refusal (none: passes)
     let table: Vec<(String, String, Option<(&str, &str)>)> = vec![
@@ -132,8 +141,16 @@ fn the_gate_lets_growth_pass_and_refuses_the_rest() {
         (fields(&[int]), fields(&[r#""name":"a","type":["null","long"],"default":null"#]), None),
         (fields(&[int]), fields(&[r#""name":"a","type":["string","int"]"#]), None),
         (fields(&[int]), fields(&[r#""name":"a","type":"string""#]), Some(("a", "type"))),
-        (fields(&[int]), fields(&[r#""name":"a","type":{"type":"int","logicalType":"date"}"#]), Some(("a", "logicalType"))),
-        (fields(&[r#""name":"a","type":{"type":"int","logicalType":"date"}"#]), fields(&[r#""name":"a","type":"long""#]), Some(("a", "logicalType"))),
+        (
+            fields(&[int]),
+            fields(&[r#""name":"a","type":{"type":"int","logicalType":"date"}"#]),
+            Some(("a", "logicalType")),
+        ),
+        (
+            fields(&[r#""name":"a","type":{"type":"int","logicalType":"date"}"#]),
+            fields(&[r#""name":"a","type":"long""#]),
+            Some(("a", "logicalType")),
+        ),
         (
             fields(&[r#""name":"a","type":{"type":"long","logicalType":"timestamp-millis"}"#]),
             fields(&[r#""name":"a","type":{"type":"long","logicalType":"timestamp-micros"}"#]),
@@ -144,15 +161,43 @@ fn the_gate_lets_growth_pass_and_refuses_the_rest() {
         (fields(&[r#""name":"a","type":"bytes""#]), fields(&[r#""name":"a","type":"string""#]), Some(("a", "type"))),
         (fields(&[r#""name":"a","type":["null","int"]"#]), fields(&[int]), Some(("a", "union"))),
         (fields(&[r#""name":"a","type":["null","int"]"#]), fields(&[r#""name":"a","type":["int","null"]"#]), None),
-        (fields(&[r#""name":"a","type":["null","int","string"]"#]), fields(&[r#""name":"a","type":["null","int"]"#]), Some(("a", "union"))),
-        (fields(&[r#""name":"a","type":"string","maxLength":5"#]), fields(&[r#""name":"a","type":"string","maxLength":4"#]), Some(("a", "maxLength"))),
-        (fields(&[r#""name":"a","type":"string""#]), fields(&[r#""name":"a","type":"string","maxLength":4"#]), Some(("a", "maxLength"))),
+        (
+            fields(&[r#""name":"a","type":["null","int","string"]"#]),
+            fields(&[r#""name":"a","type":["null","int"]"#]),
+            Some(("a", "union")),
+        ),
+        (
+            fields(&[r#""name":"a","type":"string","maxLength":5"#]),
+            fields(&[r#""name":"a","type":"string","maxLength":4"#]),
+            Some(("a", "maxLength")),
+        ),
+        (
+            fields(&[r#""name":"a","type":"string""#]),
+            fields(&[r#""name":"a","type":"string","maxLength":4"#]),
+            Some(("a", "maxLength")),
+        ),
         (fields(&[r#""name":"a","type":"string","maxLength":5"#]), fields(&[r#""name":"a","type":"string""#]), None),
-        (fields(&[r#""name":"a","type":"string""#]), fields(&[r#""name":"a","type":"string","minLength":1"#]), Some(("a", "minLength"))),
+        (
+            fields(&[r#""name":"a","type":"string""#]),
+            fields(&[r#""name":"a","type":"string","minLength":1"#]),
+            Some(("a", "minLength")),
+        ),
         (fields(&[int]), fields(&[r#""name":"a","type":"int","minimum":0"#]), Some(("a", "minimum"))),
-        (fields(&[r#""name":"a","type":"int","maximum":9"#]), fields(&[r#""name":"a","type":"int","maximum":8"#]), Some(("a", "maximum"))),
-        (fields(&[r#""name":"a","type":"int","maximum":9"#]), fields(&[r#""name":"a","type":"long","maximum":10"#]), None),
-        (fields(&[r#""name":"a","type":"int","maximum":9"#]), fields(&[r#""name":"a","type":"double","maximum":9"#]), None),
+        (
+            fields(&[r#""name":"a","type":"int","maximum":9"#]),
+            fields(&[r#""name":"a","type":"int","maximum":8"#]),
+            Some(("a", "maximum")),
+        ),
+        (
+            fields(&[r#""name":"a","type":"int","maximum":9"#]),
+            fields(&[r#""name":"a","type":"long","maximum":10"#]),
+            None,
+        ),
+        (
+            fields(&[r#""name":"a","type":"int","maximum":9"#]),
+            fields(&[r#""name":"a","type":"double","maximum":9"#]),
+            None,
+        ),
         (
             fields(&[r#""name":"a","type":{"type":"enum","name":"E","symbols":["A","B"]}"#]),
             fields(&[r#""name":"a","type":{"type":"enum","name":"E","symbols":["B","C"]}"#]),
@@ -225,7 +270,15 @@ fn one(path: &str, ids: &str) -> Vec<(String, &'static str)> {
 
 #[test]
 fn files_are_named_by_entity_and_version() {
-    for path in ["v1.avsc", "things/v0.avsc", "things/v01.avsc", "things/1.avsc", "things/v1.json", "a/things/v1.avsc", "things/v.avsc"] {
+    for path in [
+        "v1.avsc",
+        "things/v0.avsc",
+        "things/v01.avsc",
+        "things/1.avsc",
+        "things/v1.json",
+        "a/things/v1.avsc",
+        "things/v.avsc",
+    ] {
         assert_eq!(one(path, ""), [(path.to_owned(), "path")]);
     }
     assert_eq!(one("docs/v1.avsc", ""), [("docs/v1.avsc".to_owned(), "name")]);
@@ -248,7 +301,8 @@ fn what_is_published_never_changes() {
     assert_eq!(pinned.added.len(), 1);
 
     // One space is a change, and a file that is gone is one as well.
-    let changed = |files: &[(&str, &str)]| -> Vec<SchemaFault> { pin(files.iter().copied(), &pinned.text).unwrap_err() };
+    let changed =
+        |files: &[(&str, &str)]| -> Vec<SchemaFault> { pin(files.iter().copied(), &pinned.text).unwrap_err() };
     assert_eq!(changed(&[("things/v1.avsc", &format!("{v1} "))])[0].rule, "published");
     assert!(changed(&[]).iter().any(|fault| fault.rule == "published" && fault.file == "things/v1.avsc"));
 

@@ -41,7 +41,8 @@ fn nested_values_grow_as_well() {
             r#""name":"f","type":{{"type":"record","name":"F","fields":[{{"name":"a","type":"int"}}{more}]}}"#
         )])
     };
-    let thing = entity(&[&inner(r#",{"name":"b","type":"int"}"#), &inner(r#",{"name":"c","type":"string","default":"x"}"#)]);
+    let thing =
+        entity(&[&inner(r#",{"name":"b","type":"int"}"#), &inner(r#",{"name":"c","type":"string","default":"x"}"#)]);
     assert_eq!(stored(&thing, r#"{"f":{"a":1,"b":2}}"#).unwrap(), r#"{"f":{"a":1,"c":"x"}}"#);
 }
 

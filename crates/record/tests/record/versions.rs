@@ -101,8 +101,23 @@ fn entity_names_serve_as_path_topic_and_table() {
     }
     let too_long = "a".repeat(49);
     for bad in [
-        "", "1a", "_a", "Users", "a-b", "a.b", "ä", too_long.as_str(), "docs", "metrics", "openapi", "openapi.json", "write-behind",
-        "write_behind", "write_behind_marks", "dead_letters", "users_live",
+        "",
+        "1a",
+        "_a",
+        "Users",
+        "a-b",
+        "a.b",
+        "ä",
+        too_long.as_str(),
+        "docs",
+        "metrics",
+        "openapi",
+        "openapi.json",
+        "write-behind",
+        "write_behind",
+        "write_behind_marks",
+        "dead_letters",
+        "users_live",
     ] {
         assert!(EntityName::parse(bad).is_err(), "{bad}");
     }
