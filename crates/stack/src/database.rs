@@ -77,6 +77,7 @@ impl Database {
     pub fn start(tools: &Tools, place: &Place, kind: Kind) -> Result<Self> {
         let dir = made(&place.dir)?;
         kind.check(dir)?;
+        made(&dir.join("tmp"))?;
         let programs = install::Programs::find(tools, kind)?;
         install::once(&programs, dir)?;
         let (server, admin) = port::settle(place.port, |port| {

@@ -66,7 +66,7 @@ pub(super) fn once(programs: &Programs, dir: &Path) -> Result<()> {
     let installing = Process::spawn(&programs.installer(&settings, &log), Lifetime::Attached)?;
     match installing.wait(Duration::from_secs(120))? {
         Ended::Yes(Some(status)) if status.success() => Ok(std::fs::write(marker, programs.kind.to_string())?),
-        Ended::Yes(_) => bail!("making the data folder of {} failed:\n{}", programs.kind, installing.log_tail(30)),
+        Ended::Yes(_) => bail!("making the data folder of {} failed:\n{}", programs.kind, installing.log_tail(60)),
         Ended::No => bail!("making the data folder of {} takes too long", programs.kind),
     }
 }

@@ -11,6 +11,8 @@ pub(super) fn of(programs: &Programs, dir: &Path, port: u16) -> Result<String> {
     let mut text = format!(
         "[mysqld]
 datadir={dir}/data
+# Its own: a starting MariaDB removes the temporary tables of every other one whose folder it shares.
+tmpdir={dir}/tmp
 # Relative to the data folder: an absolute path may be too long for a socket.
 socket=server.sock
 pid-file=server.pid
