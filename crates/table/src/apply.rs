@@ -52,7 +52,8 @@ impl EntityTable {
         // By primary key, or two batches deadlock.
         let mut sorted: Vec<&Incoming<'_>> = rows.iter().collect();
         sorted.sort_by(|a, b| a.id.cmp(&b.id));
-        let (held, purged) = self.database.with(async |connection| self.transact(connection, &sorted, stamp).await).await?;
+        let (held, purged) =
+            self.database.with(async |connection| self.transact(connection, &sorted, stamp).await).await?;
         let of = |row: &Incoming<'_>| match held.get(row.id.as_str()) {
             Some(held) => Some(*held),
             None if row.version <= purged => Some(Held { version: purged, offset: -1, fresh: false }),

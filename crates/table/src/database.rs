@@ -31,8 +31,11 @@ impl Database {
     /// # Errors
     /// `--database-url` is not an address of a database.
     pub fn new(settings: &DatabaseSettings) -> Result<Self, TableError> {
-        let options: MySqlConnectOptions =
-            settings.database_url.expose().parse().map_err(|error| TableError::Setup(format!("--database-url: {error}")))?;
+        let options: MySqlConnectOptions = settings
+            .database_url
+            .expose()
+            .parse()
+            .map_err(|error| TableError::Setup(format!("--database-url: {error}")))?;
         let pool = MySqlPoolOptions::new()
             .max_connections(settings.database_connections)
             .acquire_timeout(Duration::from_secs(5))
@@ -71,7 +74,8 @@ impl Database {
         W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
     {
         let mut connection = self.pool.acquire().await?;
-        let done = tokio::time::timeout(self.timeout, work(&mut connection)).await.unwrap_or(Err(TableError::Unanswered));
+        let done =
+            tokio::time::timeout(self.timeout, work(&mut connection)).await.unwrap_or(Err(TableError::Unanswered));
         if done.is_err() {
             connection.close_on_drop();
         }

@@ -111,9 +111,12 @@ mod tests {
         assert!(holds_less("varchar(10)", &wanted("VARCHAR(20) NULL")));
         assert!(holds_less("varchar(10)", &wanted("MEDIUMTEXT NULL")));
         assert!(holds_less("varbinary(10)", &wanted("MEDIUMBLOB NULL")));
-        for (found, kind) in
-            [("varchar(20)", "VARCHAR(20) NULL"), ("varchar(30)", "VARCHAR(20) NULL"), ("mediumtext", "VARCHAR(9) NULL"), ("int(11)", "BIGINT NULL")]
-        {
+        for (found, kind) in [
+            ("varchar(20)", "VARCHAR(20) NULL"),
+            ("varchar(30)", "VARCHAR(20) NULL"),
+            ("mediumtext", "VARCHAR(9) NULL"),
+            ("int(11)", "BIGINT NULL"),
+        ] {
             assert!(!holds_less(found, &wanted(kind)), "{found} must stay beside {kind}");
         }
     }

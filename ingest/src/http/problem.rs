@@ -55,7 +55,12 @@ impl Problem {
     }
 
     pub(crate) fn ids_differ() -> Self {
-        Self::new(422, "ids-differ", "Body and path name different ids", "leave `id` out of the body, or repeat the path's")
+        Self::new(
+            422,
+            "ids-differ",
+            "Body and path name different ids",
+            "leave `id` out of the body, or repeat the path's",
+        )
     }
 
     pub(crate) fn unknown_entity(known: &[&str]) -> Self {
