@@ -151,7 +151,10 @@ impl System {
     /// # Errors
     /// It fails; the error ends with its log.
     pub fn migrate(&self) -> Result<()> {
-        let process = Process::spawn(&self.spec("persister", "migrate", &self.accounts.migrate).arg("migrate"), Lifetime::Attached)?;
+        let process = Process::spawn(
+            &self.spec("persister", "migrate", &self.accounts.migrate).arg("migrate"),
+            Lifetime::Attached,
+        )?;
         match process.wait(Duration::from_secs(60))? {
             stack::Ended::Yes(Some(status)) if status.success() => Ok(()),
             ended => bail!("migrate: {ended:?}\n{}", process.log_tail(30)),
@@ -261,7 +264,7 @@ impl System {
     /// # Errors
     /// No connection.
     pub async fn table(&self) -> Result<MySqlPool> {
-        Ok(MySqlPool::connect(&self.accounts.reader).await?)
+        Ok(Box::pin(MySqlPool::connect(&self.accounts.reader)).await?)
     }
 
     /// The text of a process' metrics.

@@ -41,7 +41,7 @@ impl App {
     ///
     /// # Errors
     /// Settings or schemas at fault, or a port that is taken. A store that is away is no error.
-    pub async fn build(settings: Settings) -> anyhow::Result<Self> {
+    pub fn build(settings: Settings) -> anyhow::Result<Self> {
         let faults = settings.faults();
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
         let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
@@ -50,8 +50,9 @@ impl App {
         }
         let metrics = Metrics::new();
         let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &["redis"]));
-        let (admin, admin_address) = admin::serve("ingest", settings.admin_listen, Arc::clone(&health), metrics.clone())
-            .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
+        let (admin, admin_address) =
+            admin::serve("ingest", settings.admin_listen, Arc::clone(&health), metrics.clone())
+                .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
         let supervisor = Supervisor::new();
         let admin = serve("admin", admin, &supervisor);
         let front = parts::start(&settings, &catalog, &metrics, &health, &supervisor)?;

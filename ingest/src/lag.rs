@@ -48,7 +48,8 @@ pub(crate) struct OutboxOldest {
 impl OutboxOldest {
     #[expect(clippy::expect_used, reason = "the name is a constant")]
     pub(crate) fn new() -> Self {
-        let opts = metrics::prefixed("outbox_oldest_seconds", "Age of the oldest write that the topic has not acknowledged");
+        let opts =
+            metrics::prefixed("outbox_oldest_seconds", "Age of the oldest write that the topic has not acknowledged");
         Self { birth: std::sync::Arc::default(), gauge: prometheus::Gauge::with_opts(opts).expect("a valid name") }
     }
 

@@ -5,5 +5,7 @@ use ingest::{App, Settings};
 
 fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();
-    service::process::run(&settings.process.log.clone(), async { App::build(settings).await?.run_until_stopped().await })
+    service::process::run(&settings.process.log.clone(), async {
+        App::build(settings)?.run_until_stopped().await
+    })
 }

@@ -53,7 +53,8 @@ impl Relay {
 
     /// Oldest first, until the shard has nothing old any more or the topic does not take it.
     async fn relay(&self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
-        let old = |after: Duration| clock::now_micros().saturating_sub(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
+        let old =
+            |after: Duration| clock::now_micros().saturating_sub(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
         while !stopping.is_cancelled() {
             if !self.cache.claim_relay(shard, CLAIM).await? {
                 return Ok(());

@@ -68,8 +68,8 @@ impl WritePath {
     /// Once the script has run the record is in the outbox, and the relay publishes what this handler does not.
     pub(crate) async fn write(&self, intent: Intent) -> Result<Accepted, Refusal> {
         let deadline = Instant::now() + self.answer_deadline;
-        let version = self.into_cache(&intent, deadline).await?;
-        let state = match self.into_topic(intent, version, deadline).await {
+        let version = self.store(&intent, deadline).await?;
+        let state = match self.publish(intent, version, deadline).await {
             Some(_) => State::Logged,
             None => State::Cached,
         };
@@ -78,7 +78,7 @@ impl WritePath {
 
     /// R5. A request that was too long under way reads the clock again (R2); a Redis that lost its epoch is met again and
     /// asked once more (R15).
-    async fn into_cache(&self, intent: &Intent, deadline: Instant) -> Result<Version, Refusal> {
+    async fn store(&self, intent: &Intent, deadline: Instant) -> Result<Version, Refusal> {
         let mut met_again = false;
         loop {
             if !self.clock.agrees() {
@@ -112,7 +112,7 @@ impl WritePath {
     }
 
     /// R6. `None`: no acknowledgement within the deadline; a late one is taken in all the same.
-    async fn into_topic(&self, intent: Intent, version: Version, deadline: Instant) -> Option<Published> {
+    async fn publish(&self, intent: Intent, version: Version, deadline: Instant) -> Option<Published> {
         if !self.kafka.is_up() {
             return None;
         }

@@ -76,7 +76,7 @@ impl Lanes {
         let table = self.tables.get(&partition.topic)?.clone();
         let generation = Generation(self.generations.fetch_add(1, Ordering::Relaxed));
         let (queue, queued) = mpsc::channel(self.events_most);
-        let (alive, ended) = blocking::channel();
+        let (alive, ended) = blocking::sync_channel(1);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let draining = CancellationToken::new();
         let lane = Lane {
@@ -171,7 +171,10 @@ impl Assignment for Lanes {
         for (partition, lane) in leaving {
             let ended = lane.ended.recv_timeout(until.saturating_duration_since(Instant::now()));
             if ended == Err(blocking::RecvTimeoutError::Timeout) {
-                tracing::warn!(partition = partition.number, "a lane did not drain in time; its batch comes again elsewhere");
+                tracing::warn!(
+                    partition = partition.number,
+                    "a lane did not drain in time; its batch comes again elsewhere"
+                );
             }
             offsets.extend(self.offsets().end(&partition).map(|offset| (partition, offset)));
         }

@@ -5,5 +5,6 @@ use persister::Arguments;
 
 fn main() -> anyhow::Result<()> {
     let Arguments { command } = Arguments::parse();
-    service::process::run(&command.log().to_owned(), command.execute())
+    let log = command.log().to_owned();
+    service::process::run(&log, command.execute())
 }

@@ -73,11 +73,8 @@ async fn page(shown: web::Data<Shown>) -> HttpResponse {
         .collect();
     let service = shown.service;
     let readiness = shown.health.readiness().as_str();
-    let dependencies: String = shown
-        .health
-        .dependencies()
-        .map(|(name, up)| format!(" {name}: {};", if up { "up" } else { "away" }))
-        .collect();
+    let dependencies: String =
+        shown.health.dependencies().map(|(name, up)| format!(" {name}: {};", if up { "up" } else { "away" })).collect();
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(format!(
         "<!doctype html><title>{service}</title><meta http-equiv=refresh content=2>\
          <style>body{{font:14px monospace}}td{{padding:0 1em 0 0}}</style>\

@@ -2,8 +2,8 @@
 //! `write_behind_dependency_up` show the same state.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus::IntGauge;
 
@@ -79,11 +79,7 @@ impl Health {
             let gauge = up.with_label_values(&[name]);
             (name, Dependency { name, up: Arc::default(), gauge })
         };
-        Self {
-            serving: AtomicBool::new(false),
-            dependencies: names.iter().map(dependency).collect(),
-            required,
-        }
+        Self { serving: AtomicBool::new(false), dependencies: names.iter().map(dependency).collect(), required }
     }
 
     /// The handle through which a store's owner reports; `None` for a name that was not given to [`Health::new`].

@@ -112,9 +112,8 @@ pub fn prefixed(name: &str, help: &str) -> Opts {
 }
 
 /// Bounds in seconds from 1 ms to 10 min: a write lag is milliseconds on a good day and minutes in an outage.
-pub const LAG_SECONDS: &[f64] = &[
-    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
-];
+pub const LAG_SECONDS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 /// Bounds in seconds from 0.1 ms to 10 s: one call to a server, one request.
 pub const CALL_SECONDS: &[f64] =

@@ -8,18 +8,18 @@ use std::ffi::OsStr;
 use std::io;
 use std::process::{Child, Command};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 struct Order {
     command: Command,
     reply: SyncSender<io::Result<Child>>,
 }
 
-static ORDERS: OnceLock<Sender<Order>> = OnceLock::new();
+static ORDERS: OnceLock<SyncSender<Order>> = OnceLock::new();
 
-fn orders() -> &'static Sender<Order> {
+fn orders() -> &'static SyncSender<Order> {
     ORDERS.get_or_init(|| {
-        let (orders, inbox) = channel::<Order>();
+        let (orders, inbox) = sync_channel::<Order>(1);
         std::thread::spawn(move || {
             // Ends never: the sender lives in a static.
             for mut order in inbox {

@@ -88,8 +88,11 @@ async fn a_deleted_record_is_gone_for_readers_and_a_tombstone_in_the_table() -> 
 
     system
         .eventually("the tombstone is in MySQL", async || {
-            let row = sqlx::query("SELECT deleted, version, name FROM users WHERE id = '7'").fetch_optional(&table).await?;
-            Ok(row.is_some_and(|row| row.get(0) && row.get::<u64, _>(1) == version && row.get::<Option<String>, _>(2).is_none()))
+            let row =
+                sqlx::query("SELECT deleted, version, name FROM users WHERE id = '7'").fetch_optional(&table).await?;
+            Ok(row.is_some_and(|row| {
+                row.get(0) && row.get::<u64, _>(1) == version && row.get::<Option<String>, _>(2).is_none()
+            }))
         })
         .await?;
     let live = sqlx::query("SELECT id FROM users_live WHERE id = '7'").fetch_optional(&table).await?;
@@ -139,7 +142,10 @@ async fn the_publisher_writes_one_user_by_the_schemas_flags_and_waits_for_mysql(
     let table = system.table().await?;
     let row = sqlx::query("SELECT name, first_name, last_name, age FROM users_live").fetch_one(&table).await?;
     let text = |index: usize| row.get::<String, _>(index);
-    assert_eq!((text(0), text(1), text(2), row.get::<i32, _>(3)), ("John Smith".into(), "John".into(), "Smith".into(), 25));
+    assert_eq!(
+        (text(0), text(1), text(2), row.get::<i32, _>(3)),
+        ("John Smith".into(), "John".into(), "Smith".into(), 25)
+    );
     Ok(())
 }
 
@@ -173,7 +179,12 @@ async fn a_stopped_ingest_and_persister_exit_with_0() -> Result<()> {
     system.put("users", "1", &john()).await?;
     for process in [system.ingest.take(), system.persister.take()].into_iter().flatten() {
         let status = process.stop(system::PATIENCE)?;
-        assert!(status.is_some_and(|status| status.success()), "{} {status:?}\n{}", process.name(), process.log_tail(20));
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{} {status:?}\n{}",
+            process.name(),
+            process.log_tail(20)
+        );
     }
     Ok(())
 }

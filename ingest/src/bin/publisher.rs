@@ -40,9 +40,7 @@ fn command() -> Command {
         .arg(arg("entity", "ENTITY", "users", "What kind of record it is"))
         .arg(Arg::new("id").long("id").help("The record's id; left out, a new one is given"))
         .arg(Arg::new("wait").long("wait").action(ArgAction::SetTrue).help("Return when the database has the record"))
-        .arg(
-            arg("wait-s", "WAIT_S", "30", "How long --wait waits, in seconds").value_parser(value_parser!(u64)),
-        )
+        .arg(arg("wait-s", "WAIT_S", "30", "How long --wait waits, in seconds").value_parser(value_parser!(u64)))
 }
 
 /// A field with a `cli` attribute as a flag.
@@ -76,7 +74,8 @@ async fn publish(entity: &Entity, matches: &ArgMatches) -> anyhow::Result<()> {
     if !status.is_success() {
         bail!("{status}: {answer:#}");
     }
-    let text = |name: &str| answer.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let text =
+        |name: &str| answer.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     let (id, version) = (text("id").context("no id in the answer")?, text("version").context("no version")?);
     let mut state = text("state").unwrap_or_default();
     if matches.get_flag("wait") {

@@ -41,14 +41,16 @@ pub(crate) async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
     // The lock's connection stays out of the pool while the work uses others: at least two are needed.
     let outcome = database
         .migrating(async || {
-            Ok::<_, TableError>(async {
-                let catalog = publish(&settings.process.schemas_dir)?;
-                for entity in catalog.iter() {
-                    migrate_entity(&settings, &database, &topics, entity).await?;
+            Ok::<_, TableError>(
+                async {
+                    let catalog = publish(&settings.process.schemas_dir)?;
+                    for entity in catalog.iter() {
+                        migrate_entity(&settings, &database, &topics, entity).await?;
+                    }
+                    anyhow::Ok(())
                 }
-                anyhow::Ok(())
-            }
-            .await)
+                .await,
+            )
         })
         .await?;
     database.close().await;
@@ -84,7 +86,8 @@ async fn migrate_entity(
     }
     let found = known(topics, &topic).await?;
     anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
-    let migrated = database.migrate(entity, found.partitions).await.with_context(|| format!("table {}", entity.name()))?;
+    let migrated =
+        database.migrate(entity, found.partitions).await.with_context(|| format!("table {}", entity.name()))?;
     let table::Migrated { added, widened } = migrated;
     tracing::info!(entity = entity.name(), ?added, ?widened, "table {} is as its schema has it", entity.name());
     Ok(())

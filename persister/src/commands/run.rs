@@ -31,9 +31,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
     let metrics = Metrics::new();
     let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &[]));
-    let (server, address) =
-        admin::serve("persister", settings.admin_listen, Arc::clone(&health), metrics.clone())
-            .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
+    let (server, address) = admin::serve("persister", settings.admin_listen, Arc::clone(&health), metrics.clone())
+        .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
     tracing::info!(admin = %address, "persister starts");
     let admin = server.handle();
     let supervisor = Supervisor::new();
@@ -154,10 +153,8 @@ impl Persister {
                 Err(error) => return tracing::error!(%error, "tables and topics do not fit: {error:#}"),
             }
             let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
-            let tables: HashMap<Arc<str>, _> = catalog
-                .iter()
-                .map(|entity| (settings.kafka.topic(entity.name()).into(), table(entity)))
-                .collect();
+            let tables: HashMap<Arc<str>, _> =
+                catalog.iter().map(|entity| (settings.kafka.topic(entity.name()).into(), table(entity))).collect();
             let lanes = Lanes::new(tables, surroundings, consuming, &settings);
             let consumer = match Consumer::new(&settings.kafka, &topics, lanes) {
                 Ok(consumer) => consumer,
