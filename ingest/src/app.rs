@@ -11,7 +11,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App as HttpApp, HttpServer, web};
 use anyhow::Context;
-use service::{Health, Metrics, Supervisor, admin, schemas, supervisor};
+use service::{Health, Metrics, Supervisor, admin, schemas, serving, supervisor};
 use topic::Publisher;
 
 use crate::http::{self, Front, HttpMetrics, Problem};
@@ -50,16 +50,16 @@ impl App {
         }
         let metrics = Metrics::new();
         let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &["redis"]));
-        let (admin, admin_address) =
-            admin::serve("ingest", settings.admin_listen, Arc::clone(&health), metrics.clone())
-                .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
         let supervisor = Supervisor::new();
-        let admin = serve("admin", admin, &supervisor);
+        let (admin, admin_address) =
+            admin::serve("ingest", settings.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
+                .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
         let front = parts::start(&settings, &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
         let listener = TcpListener::bind(settings.listen).with_context(|| format!("--listen {}", settings.listen))?;
         let address = listener.local_addr()?;
-        let http = serve("http", server(&settings, front, HttpMetrics::new(&metrics), listener)?, &supervisor);
+        let http =
+            serving::supervise("http", server(&settings, front, HttpMetrics::new(&metrics), listener)?, &supervisor);
         health.set_serving(true);
         tracing::info!(%address, admin = %admin_address, "ingest takes records");
         Ok(Self { supervisor, health, publisher, http, admin, address, admin_address })
@@ -101,21 +101,6 @@ impl App {
         tracing::info!("ingest has stopped");
         Ok(())
     }
-}
-
-/// A server runs as a task; it ends when its handle stops it.
-fn serve(name: &'static str, server: Server, supervisor: &Supervisor) -> ServerHandle {
-    let handle = server.handle();
-    let stopping = supervisor.stopping();
-    supervisor.spawn(name, async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, server = name, "a server ended");
-        } else {
-            // Stopped on purpose, in its phase; the others may still be at work.
-            stopping.cancelled().await;
-        }
-    });
-    handle
 }
 
 fn server(settings: &Settings, front: Front, metrics: HttpMetrics, listener: TcpListener) -> std::io::Result<Server> {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use cache::{Cache, Connector, Logged, WriteQueue, Writer};
 use record::Catalog;
-use service::{Dependency, Health, Metrics, Supervisor, clock};
+use service::{Health, Metrics, Supervisor, clock};
 use table::{Database, EntityTable};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use topic::{LagMetrics, Publisher};
 
 use crate::clock::ClockWatch;
@@ -46,13 +45,18 @@ pub(crate) fn start(
     let publisher = Publisher::new(&settings.kafka)?;
     let database = Database::new(&settings.database)?;
 
-    let tasks = Tasks { supervisor, settings, topics: &topics };
-    tasks.connect_redis(connector, redis);
-    tasks.watch_kafka(publisher.clone(), kafka.clone());
-    tasks.watch_mysql(database.clone(), mysql);
-    tasks.write(writer);
-    tasks.acknowledge(cache.clone(), acknowledgements, counted.clone());
-    tasks.observe(cache.clone(), counted.clone(), metrics);
+    connector.supervise(redis, supervisor);
+    topic::watch::supervise(settings.kafka.clone(), topics.clone(), publisher.clone(), kafka.clone(), supervisor);
+    database.clone().supervise(mysql, supervisor);
+    supervise_writer(writer, supervisor);
+    supervise_acknowledgements(cache.clone(), acknowledgements, counted.clone(), supervisor);
+    let lag = LagMetrics::new(&settings.kafka, clock::now_micros);
+    metrics.collector(lag.clone());
+    let oldest = OutboxOldest::new();
+    metrics.collector(oldest.clone());
+    supervisor
+        .spawn("depths", observe_depths(cache.clone(), counted.clone(), lag.clone(), oldest, supervisor.stopping()));
+    topic::lag::supervise(settings.kafka.clone(), topics, lag, supervisor);
     let relay = Relay {
         cache: cache.clone(),
         publisher: publisher.clone(),
@@ -84,91 +88,43 @@ pub(crate) fn start(
     })
 }
 
-/// One method per task.
-struct Tasks<'a> {
-    supervisor: &'a Supervisor,
-    settings: &'a Settings,
-    topics: &'a [String],
+/// HTTP has drained when the process stops its tasks, so that nothing waits in the queue any more.
+fn supervise_writer(writer: Writer, supervisor: &Supervisor) {
+    let stopping = supervisor.stopping();
+    supervisor.spawn("write", async move {
+        tokio::select! {
+            // Its end, too, only comes when the front is gone: the process is stopping.
+            () = writer.run() => stopping.cancelled().await,
+            () = stopping.cancelled() => {}
+        }
+    });
 }
 
-impl Tasks<'_> {
-    fn stopping(&self) -> CancellationToken {
-        self.supervisor.stopping()
-    }
-
-    fn connect_redis(&self, connector: Connector, redis: Dependency) {
-        let stopping = self.stopping();
-        self.supervisor.spawn("redis", async move {
-            if let Err(error) = connector.run(&redis, &stopping).await {
-                tracing::error!(%error, "this Redis must not be used");
+/// R6: the cache learns of acknowledgements, many at once and off the answers' path.
+fn supervise_acknowledgements(
+    cache: Cache,
+    mut queue: mpsc::Receiver<Logged>,
+    metrics: IngestMetrics,
+    supervisor: &Supervisor,
+) {
+    let stopping = supervisor.stopping();
+    supervisor.spawn("acknowledge", async move {
+        let mut batch = Vec::with_capacity(ACKNOWLEDGED_BATCH);
+        loop {
+            let taken = tokio::select! {
+                biased;
+                taken = queue.recv_many(&mut batch, ACKNOWLEDGED_BATCH) => taken,
+                () = stopping.cancelled() => 0,
+            };
+            if taken == 0 {
+                // Nobody is left to acknowledge to: the front is gone, the process is stopping.
+                return stopping.cancelled().await;
             }
-        });
-    }
-
-    fn watch_kafka(&self, publisher: Publisher, kafka: Dependency) {
-        let (settings, topics, stopping) = (self.settings.kafka.clone(), self.topics.to_vec(), self.stopping());
-        self.supervisor.spawn("kafka", async move {
-            if let Err(error) = topic::watch::watch(&settings, &topics, &publisher, &kafka, &stopping).await {
-                tracing::error!(%error, "these topics must not be used");
+            if let Err(error) = cache.logged(&batch).await {
+                tracing::debug!(%error, "acknowledgements");
+                metrics.acknowledgements_dropped.inc_by(batch.len() as u64);
             }
-        });
-    }
-
-    fn watch_mysql(&self, database: Database, mysql: Dependency) {
-        let stopping = self.stopping();
-        self.supervisor.spawn("mysql", async move { database.watch(&mysql, &stopping).await });
-    }
-
-    /// HTTP has drained when the process stops tasks, so that nothing waits in the queue any more.
-    fn write(&self, writer: Writer) {
-        let stopping = self.stopping();
-        self.supervisor.spawn("write", async move {
-            tokio::select! {
-                // Its end, too, only comes when the front is gone: the process is stopping.
-                () = writer.run() => stopping.cancelled().await,
-                () = stopping.cancelled() => {}
-            }
-        });
-    }
-
-    /// R6: the cache learns of acknowledgements, many at once and off the answers' path.
-    fn acknowledge(&self, cache: Cache, mut queue: mpsc::Receiver<Logged>, metrics: IngestMetrics) {
-        let stopping = self.stopping();
-        self.supervisor.spawn("acknowledge", async move {
-            let mut batch = Vec::with_capacity(ACKNOWLEDGED_BATCH);
-            loop {
-                let taken = tokio::select! {
-                    biased;
-                    taken = queue.recv_many(&mut batch, ACKNOWLEDGED_BATCH) => taken,
-                    () = stopping.cancelled() => 0,
-                };
-                if taken == 0 {
-                    // Nobody is left to acknowledge to: the front is gone, the process is stopping.
-                    return stopping.cancelled().await;
-                }
-                if let Err(error) = cache.logged(&batch).await {
-                    tracing::debug!(%error, "acknowledgements");
-                    metrics.acknowledgements_dropped.inc_by(batch.len() as u64);
-                }
-                batch.clear();
-            }
-        });
-    }
-
-    fn observe(&self, cache: Cache, counted: IngestMetrics, metrics: &Metrics) {
-        let lag = LagMetrics::new(&self.settings.kafka, clock::now_micros);
-        metrics.collector(lag.clone());
-        let oldest = OutboxOldest::new();
-        metrics.collector(oldest.clone());
-        self.supervisor.spawn("depths", observe_depths(cache, counted, lag.clone(), oldest, self.stopping()));
-        let (settings, topics, stopping) = (self.settings.kafka.clone(), self.topics.to_vec(), self.stopping());
-        self.supervisor.spawn("lag", async move {
-            let looking = tokio::task::spawn_blocking(move || topic::lag::observe(&settings, &topics, &lag, &stopping));
-            match looking.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "the lag cannot be observed"),
-                Err(error) => tracing::error!(%error, "the observer of the lag died"),
-            }
-        });
-    }
+            batch.clear();
+        }
+    });
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, InfoDict};
-use service::{Backoff, Dependency, clock};
+use service::{Backoff, Dependency, Supervisor, clock};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +86,16 @@ impl Connector {
             broken: Arc::default(),
             look_again: Arc::default(),
         })
+    }
+
+    /// Runs [`Connector::run`] for the life of the process.
+    pub fn supervise(self, redis: Dependency, supervisor: &Supervisor) {
+        let stopping = supervisor.stopping();
+        supervisor.spawn("redis", async move {
+            if let Err(error) = self.run(&redis, &stopping).await {
+                tracing::error!(%error, "this Redis must not be used: {error}");
+            }
+        });
     }
 
     /// Keeps a connection up until `stopping`: connects, meets, probes, and starts over when it breaks.

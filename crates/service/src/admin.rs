@@ -4,10 +4,10 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
+use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
 use serde_json::json;
 
-use crate::{Health, Metrics, Readiness};
+use crate::{Health, Metrics, Readiness, Supervisor, serving};
 
 struct Shown {
     service: &'static str,
@@ -15,8 +15,8 @@ struct Shown {
     metrics: Metrics,
 }
 
-/// Binds the admin server and starts it; the caller spawns the returned future and stops it through its handle.
-/// The address actually bound is returned too, for port 0.
+/// Binds the admin server and runs it until the returned handle stops it. The address actually bound is returned too, for
+/// port 0.
 ///
 /// # Errors
 /// The address is taken or not ours.
@@ -25,7 +25,8 @@ pub fn serve(
     address: SocketAddr,
     health: Arc<Health>,
     metrics: Metrics,
-) -> std::io::Result<(Server, SocketAddr)> {
+    supervisor: &Supervisor,
+) -> std::io::Result<(ServerHandle, SocketAddr)> {
     let listener = TcpListener::bind(address)?;
     let bound = listener.local_addr()?;
     let shown = web::Data::new(Shown { service, health, metrics });
@@ -38,7 +39,7 @@ pub fn serve(
             .route("/metrics", web::get().to(metrics_text))
     };
     let server = HttpServer::new(app).workers(1).max_connections(64).disable_signals().listen(listener)?.run();
-    Ok((server, bound))
+    Ok((serving::supervise("admin", server, supervisor), bound))
 }
 
 async fn readyz(shown: web::Data<Shown>, query: web::Query<std::collections::HashMap<String, String>>) -> HttpResponse {

@@ -10,6 +10,7 @@ pub mod health;
 pub mod metrics;
 pub mod process;
 pub mod schemas;
+pub mod serving;
 pub mod settings;
 pub mod supervisor;
 pub mod telemetry;

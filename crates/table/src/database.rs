@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service::{Dependency, FailureClass};
+use service::{Dependency, FailureClass, Supervisor};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, MySql, MySqlPool};
@@ -73,13 +73,20 @@ impl Database {
     where
         W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
     {
-        let mut connection = self.pool.acquire().await?;
+        // Boxed: the future of a new connection is large, and would make every future around it so.
+        let mut connection = Box::pin(self.pool.acquire()).await?;
         let done =
             tokio::time::timeout(self.timeout, work(&mut connection)).await.unwrap_or(Err(TableError::Unanswered));
         if done.is_err() {
             connection.close_on_drop();
         }
         done
+    }
+
+    /// Runs [`Database::watch`] for the life of the process.
+    pub fn supervise(self, mysql: Dependency, supervisor: &Supervisor) {
+        let stopping = supervisor.stopping();
+        supervisor.spawn("mysql", async move { self.watch(&mysql, &stopping).await });
     }
 
     /// Reports on `mysql` until `stopping`.
@@ -112,7 +119,7 @@ impl Database {
         name: &str,
         work: impl AsyncFnOnce() -> Result<T, TableError>,
     ) -> Result<T, TableError> {
-        let mut holder = self.pool.acquire().await?;
+        let mut holder = Box::pin(self.pool.acquire()).await?;
         // Closing the connection releases the lock, whatever happens in between.
         holder.close_on_drop();
         let taken: Option<i64> = sqlx::query_scalar(GET_LOCK).bind(name).fetch_one(&mut *holder).await?;

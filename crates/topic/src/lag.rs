@@ -14,6 +14,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
+use service::Supervisor;
 use service::metrics::prefixed;
 use tokio_util::sync::CancellationToken;
 
@@ -121,6 +122,19 @@ impl GroupLag {
     }
 }
 
+/// Runs [`observe`] on a thread of its own for the life of the process.
+pub fn supervise(settings: KafkaSettings, topics: Vec<String>, metrics: LagMetrics, supervisor: &Supervisor) {
+    let stopping = supervisor.stopping();
+    supervisor.spawn("lag", async move {
+        let looking = tokio::task::spawn_blocking(move || observe(&settings, &topics, &metrics, &stopping));
+        match looking.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the lag cannot be observed"),
+            Err(error) => tracing::error!(%error, "the observer of the lag died"),
+        }
+    });
+}
+
 /// Looks once a second until `stopping`, and shows what is found. Blocks: for a thread of its own.
 ///
 /// # Errors
@@ -186,7 +200,8 @@ impl LagMetrics {
 
     /// Shows what a look has found; `prefix` is cut off a topic's name to get the entity's.
     pub fn show(&self, positions: &HashMap<Partition, Position>, prefix: &str) {
-        let entity = |partition: &Partition| partition.topic.strip_prefix(prefix).unwrap_or(&partition.topic).to_owned();
+        let entity =
+            |partition: &Partition| partition.topic.strip_prefix(prefix).unwrap_or(&partition.topic).to_owned();
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).positions =
             positions.iter().map(|(partition, position)| (partition.clone(), (entity(partition), *position))).collect();
     }

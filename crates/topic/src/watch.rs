@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use service::Dependency;
+use service::{Dependency, Supervisor};
 use tokio_util::sync::CancellationToken;
 
 use crate::setup::Topics;
@@ -24,6 +24,22 @@ pub enum WatchError {
     /// The admin client could not be made.
     #[error(transparent)]
     Client(#[from] TopicError),
+}
+
+/// Runs [`watch`] for the life of the process.
+pub fn supervise(
+    settings: KafkaSettings,
+    topics: Vec<String>,
+    publisher: Publisher,
+    kafka: Dependency,
+    supervisor: &Supervisor,
+) {
+    let stopping = supervisor.stopping();
+    supervisor.spawn("kafka", async move {
+        if let Err(error) = watch(&settings, &topics, &publisher, &kafka, &stopping).await {
+            tracing::error!(%error, "these topics must not be used: {error}");
+        }
+    });
 }
 
 /// Reports on `kafka` until `stopping`.

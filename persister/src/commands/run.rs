@@ -31,20 +31,12 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
     let metrics = Metrics::new();
     let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &[]));
-    let (server, address) = admin::serve("persister", settings.admin_listen, Arc::clone(&health), metrics.clone())
-        .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
+    let (supervisor, consuming) = (Supervisor::new(), Supervisor::new());
+    let (admin, address) =
+        admin::serve("persister", settings.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
+            .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
     tracing::info!(admin = %address, "persister starts");
-    let admin = server.handle();
-    let supervisor = Supervisor::new();
-    let consuming = Supervisor::new();
     let stopping = supervisor.stopping();
-    let served = stopping.clone();
-    supervisor.spawn("admin", async move {
-        match server.await {
-            Ok(()) => served.cancelled().await,
-            Err(error) => tracing::error!(%error, "the admin server ended"),
-        }
-    });
     let persister = Persister { settings, catalog, health: Arc::clone(&health), supervisor, consuming };
     let publisher = persister.start(&metrics)?;
     let Persister { supervisor, consuming, .. } = persister;
@@ -86,9 +78,15 @@ impl Persister {
         let instance = format!("persister-{}", std::process::id());
         let cache = Cache::new(connector.clone(), self.settings.redis.clone(), &instance);
         let (settler, queued) = Settler::new(self.settings.settles_most, counted.settles_dropped.clone());
-        self.stores(connector, publisher.clone(), database.clone())?;
+        let up = |name: &str| self.health.dependency(name).with_context(|| format!("{name} is no dependency"));
+        connector.supervise(up("redis")?, &self.supervisor);
+        database.clone().supervise(up("mysql")?, &self.supervisor);
+        let (kafka, topics) = (self.settings.kafka.clone(), self.topics());
+        topic::watch::supervise(kafka.clone(), topics.clone(), publisher.clone(), up("kafka")?, &self.supervisor);
+        let lag = LagMetrics::new(&kafka, clock::now_micros);
+        metrics.collector(lag.clone());
+        topic::lag::supervise(kafka, topics, lag, &self.supervisor);
         self.supervisor.spawn("settle", settle::deliver(cache, queued, self.supervisor.stopping()));
-        self.observe_lag(metrics);
         let surroundings = Surroundings {
             publisher: publisher.clone(),
             settler,
@@ -104,41 +102,6 @@ impl Persister {
 
     fn topics(&self) -> Vec<String> {
         self.catalog.iter().map(|entity| self.settings.kafka.topic(entity.name())).collect()
-    }
-
-    fn stores(&self, connector: Connector, publisher: Publisher, database: Database) -> anyhow::Result<()> {
-        let up = |name: &str| self.health.dependency(name).with_context(|| format!("{name} is no dependency"));
-        let (redis, kafka, mysql) = (up("redis")?, up("kafka")?, up("mysql")?);
-        let stopping = self.supervisor.stopping();
-        let (settings, topics) = (self.settings.kafka.clone(), self.topics());
-        let until = stopping.clone();
-        self.supervisor.spawn("redis", async move {
-            if let Err(error) = connector.run(&redis, &until).await {
-                tracing::error!(%error, "this Redis must not be used");
-            }
-        });
-        let until = stopping.clone();
-        self.supervisor.spawn("kafka", async move {
-            if let Err(error) = topic::watch::watch(&settings, &topics, &publisher, &kafka, &until).await {
-                tracing::error!(%error, "these topics must not be used");
-            }
-        });
-        self.supervisor.spawn("mysql", async move { database.watch(&mysql, &stopping).await });
-        Ok(())
-    }
-
-    fn observe_lag(&self, metrics: &Metrics) {
-        let lag = LagMetrics::new(&self.settings.kafka, clock::now_micros);
-        metrics.collector(lag.clone());
-        let (settings, topics, stopping) = (self.settings.kafka.clone(), self.topics(), self.supervisor.stopping());
-        self.supervisor.spawn("lag", async move {
-            let looking = tokio::task::spawn_blocking(move || topic::lag::observe(&settings, &topics, &lag, &stopping));
-            match looking.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "the lag cannot be observed"),
-                Err(error) => tracing::error!(%error, "the observer of the lag died"),
-            }
-        });
     }
 
     /// Joins the group once tables and topics are known to fit.
