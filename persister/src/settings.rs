@@ -6,7 +6,7 @@ use std::time::Duration;
 use cache::RedisSettings;
 use service::settings::{ProcessSettings, millis};
 use table::DatabaseSettings;
-use topic::KafkaSettings;
+use topic::{KafkaSettings, MemberSettings};
 
 /// Brings the topics into the tables.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,6 +23,10 @@ pub struct RunSettings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub database: DatabaseSettings,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub member: MemberSettings,
 
     /// Where health and metrics are shown.
     #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9102")]
@@ -78,9 +82,12 @@ impl RunSettings {
                 faults.push(format!("{name} must be at least 1"));
             }
         }
-        // The classic consumer's session: a member that drains longer is thrown out of the group while it does.
-        if self.drain_deadline_ms >= Duration::from_secs(45) {
-            faults.push("--drain-deadline-ms must be shorter than the group's session timeout of 45 s".to_owned());
+        // A member drains inside the rebalance, which waits for it so long and no longer.
+        if self.drain_deadline_ms >= self.member.poll_interval_most_ms {
+            faults.push("--drain-deadline-ms must be shorter than --poll-interval-most-ms".to_owned());
+        }
+        if self.member.session_timeout_ms >= self.member.poll_interval_most_ms {
+            faults.push("--session-timeout-ms must be shorter than --poll-interval-most-ms".to_owned());
         }
         faults
     }

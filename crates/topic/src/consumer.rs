@@ -13,7 +13,7 @@ use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{Envelope, KafkaSettings, TopicError, client};
+use crate::{Envelope, KafkaSettings, MemberSettings, TopicError, client};
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,8 +158,13 @@ impl<A: Assignment> Consumer<A> {
     ///
     /// # Errors
     /// A setting that librdkafka does not take.
-    pub fn new(settings: &KafkaSettings, topics: &[String], assignment: A) -> Result<Self, TopicError> {
-        let base = BaseConsumer::from_config_and_context(&config(settings), Context(assignment))?;
+    pub fn new(
+        settings: &KafkaSettings,
+        member: &MemberSettings,
+        topics: &[String],
+        assignment: A,
+    ) -> Result<Self, TopicError> {
+        let base = BaseConsumer::from_config_and_context(&config(settings, member), Context(assignment))?;
         base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Self { base })
     }
@@ -213,11 +218,14 @@ impl<A: Assignment> Consumer<A> {
 }
 
 /// `auto.offset.reset=earliest`: a group that is new to a topic must not skip what is there.
-fn config(settings: &KafkaSettings) -> ClientConfig {
+fn config(settings: &KafkaSettings, member: &MemberSettings) -> ClientConfig {
     let mut config = client::config(settings, "persister");
     config
         .set("group.id", &settings.consumer_group)
         .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", member.session_timeout_ms.as_millis().to_string())
+        .set("heartbeat.interval.ms", (member.session_timeout_ms.as_millis() / 5).to_string())
+        .set("max.poll.interval.ms", member.poll_interval_most_ms.as_millis().to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")

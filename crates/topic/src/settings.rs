@@ -45,3 +45,15 @@ impl KafkaSettings {
         format!("{}{entity}", self.topic_prefix)
     }
 }
+
+/// Settings of a member of the consumer group.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MemberSettings {
+    /// How long a member may be silent before the group gives its partitions to others: the wait after a kill.
+    #[arg(long, env = "SESSION_TIMEOUT_MS", default_value = "15000", value_parser = millis)]
+    pub session_timeout_ms: Duration,
+
+    /// How long a member may go without polling, and a rebalance may wait for a member that drains.
+    #[arg(long, env = "POLL_INTERVAL_MOST_MS", default_value = "120000", value_parser = millis)]
+    pub poll_interval_most_ms: Duration,
+}

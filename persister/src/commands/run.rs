@@ -119,7 +119,7 @@ impl Persister {
             let tables: HashMap<Arc<str>, _> =
                 catalog.iter().map(|entity| (settings.kafka.topic(entity.name()).into(), table(entity))).collect();
             let lanes = Lanes::new(tables, surroundings, consuming, &settings);
-            let consumer = match Consumer::new(&settings.kafka, &topics, lanes) {
+            let consumer = match Consumer::new(&settings.kafka, &settings.member, &topics, lanes) {
                 Ok(consumer) => consumer,
                 Err(error) => return tracing::error!(%error, "no consumer"),
             };
