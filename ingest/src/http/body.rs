@@ -27,7 +27,8 @@ fn check_head(request: &HttpRequest, most: usize) -> Result<(), Problem> {
     if !media.eq_ignore_ascii_case("application/json") {
         return Err(Problem::media_type());
     }
-    if text(header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::encoding());
     }
     let announced = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());

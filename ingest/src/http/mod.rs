@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};
 use cache::Cache;
 use table::EntityTable;
@@ -47,12 +48,15 @@ pub(crate) fn routes(front: Arc<Front>, aliases: &[Alias]) -> impl FnOnce(&mut S
         let record = web::resource("/{entity}/{id}")
             .route(web::put().to(records::put))
             .route(web::get().to(records::get))
+            .route(web::head().to(records::get))
             .route(web::delete().to(records::delete));
-        config.service(only(record, "DELETE, GET, PUT"));
+        config.service(only(record, "DELETE, GET, HEAD, PUT"));
     }
 }
 
 /// Every other method is 405 with the methods that there are.
 fn only(resource: actix_web::Resource, allowed: &'static str) -> actix_web::Resource {
-    resource.default_service(web::to(move || async move { Problem::method(allowed) }))
+    resource.default_service(web::to(move |front: web::Data<Front>, request: HttpRequest| async move {
+        records::known(&front, &request).err().unwrap_or_else(|| Problem::method(allowed))
+    }))
 }

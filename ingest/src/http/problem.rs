@@ -5,7 +5,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use record::Fault;
+use record::{Fault, FaultCode};
 use serde_json::{Value, json};
 
 use crate::read::ReadError;
@@ -40,7 +40,7 @@ impl Problem {
     }
 
     pub(crate) fn record(errors: Vec<Fault>) -> Self {
-        let malformed = errors.iter().any(|fault| fault.code == record::FaultCode::Syntax);
+        let malformed = errors.iter().any(|fault| fault.code == FaultCode::Syntax);
         let problem = if malformed {
             Self::new(400, "malformed-json", "The body is not JSON", "correct the body as `errors` says")
         } else {
@@ -55,12 +55,10 @@ impl Problem {
     }
 
     pub(crate) fn ids_differ() -> Self {
-        Self::new(
-            422,
-            "ids-differ",
-            "Body and path name different ids",
-            "leave `id` out of the body, or repeat the path's",
-        )
+        let detail = "leave it out, or repeat the path's".to_owned();
+        let fault = Fault { pointer: "/id".to_owned(), code: FaultCode::Format, detail };
+        let title = "Body and path name different ids";
+        Self { errors: vec![fault], ..Self::new(422, "ids-differ", title, "the path names the record") }
     }
 
     pub(crate) fn unknown_entity(known: &[&str]) -> Self {

@@ -50,7 +50,7 @@ pub(super) async fn delete(front: Data<Front>, request: HttpRequest) -> Answer {
     Ok(answered(HttpResponse::Accepted(), &id, &accepted))
 }
 
-/// `GET /{entity}/{id}`.
+/// `GET /{entity}/{id}`; for `HEAD` the same without its body, which the server leaves out.
 pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
     let table = front.table(segment(&request, "entity"))?;
     let id = record_id(segment(&request, "id"))?;
@@ -63,6 +63,11 @@ pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
         .insert_header((header::ETAG, format!("\"{}\"", found.version)))
         .insert_header(("Write-Behind-State", found.state.as_str()))
         .body(format!("{{\"id\":\"{id}\"{comma}{fields}")))
+}
+
+/// Whether the path's entity is one, before anything else is said about the path. An alias names none.
+pub(super) fn known(front: &Front, request: &HttpRequest) -> Result<(), Problem> {
+    request.match_info().get("entity").map_or(Ok(()), |name| front.table(name).map(drop))
 }
 
 impl Front {
