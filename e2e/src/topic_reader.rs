@@ -1,5 +1,6 @@
 //! Reads a whole topic as a stranger would: with a consumer that knows nothing of us.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -65,4 +66,23 @@ pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Read>> {
     }
     read.sort_by_key(|message| (message.partition, message.offset));
     Ok(read)
+}
+
+/// The offsets that a group has committed, by partition. Blocks.
+///
+/// # Errors
+/// Kafka is away or has no such topic.
+pub fn committed(brokers: &str, group: &str, topic: &str) -> Result<HashMap<i32, i64>> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", group).set("enable.auto.commit", "false");
+    let consumer = BaseConsumer::from_config(&config)?;
+    let timeout = Duration::from_secs(10);
+    let metadata = consumer.fetch_metadata(Some(topic), timeout)?;
+    let mut asked = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|found| found.partitions()) {
+        asked.add_partition(topic, partition.id());
+    }
+    let answer = consumer.committed_offsets(asked, timeout)?;
+    let offset = |offset: Offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
+    Ok(answer.elements().iter().map(|element| (element.partition(), offset(element.offset()))).collect())
 }
