@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a `cargo test` command and closes on one line with the counts of all its test binaries:
 #
-#   N passed, N failed, N ignored
+#   N passed, N failed, N skipped
 #
 # Fails when a test failed, when the command did (a test binary that dies prints no counts), or when no test ran.
 set -uo pipefail
@@ -24,5 +24,5 @@ if [ "$failed" -gt 0 ]; then
 fi
 [ "$status" -eq 0 ] || printf '\nthe test command failed (exit %s)\n' "$status"
 printf '\ntests took %d s\n' $((SECONDS - started))
-printf '%d passed, %d failed, %d ignored\n' "$passed" "$failed" "$ignored"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$ignored"
 [ "$status" -eq 0 ] && [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
