@@ -12,7 +12,7 @@ use service::clock;
 use crate::answers::{Depths, Entry, Lease, Logged, Looked, PendingEntry, Settled, Write, Written};
 use crate::connect::{Connector, Reading};
 use crate::keys::{SHARDS, Shard, member};
-use crate::reply::{looked, pending, sum, stored, version, written};
+use crate::reply::{looked, pending, stored, sum, version, written};
 use crate::scripts::Scripts;
 use crate::{CacheError, EPOCH, RedisSettings};
 
@@ -42,12 +42,12 @@ impl Cache {
         }
     }
 
-    /// R5 for up to 64 writes; `seen` is the highest version the process knows of. The answers are in the order of
-    /// `writes`, and each write is all or nothing by itself.
+    /// R5 for up to 64 writes; `seen` is the highest version the process knows of. The answers are as many as `writes`
+    /// and in their order; each write is all or nothing by itself, and one that Redis refuses stops no other.
     ///
     /// # Errors
     /// [`CacheError`] for the whole batch; after [`CacheError::Unanswered`] the writes may have happened.
-    pub async fn write(&self, writes: &[Write], seen: Version) -> Result<Vec<Written>, CacheError> {
+    pub async fn write(&self, writes: &[Write], seen: Version) -> Result<Vec<Result<Written, CacheError>>, CacheError> {
         let shards = u64::from(SHARDS);
         let mut call = self.scripts.write.prepare_invoke();
         call.arg(EPOCH)
@@ -72,14 +72,19 @@ impl Cache {
         let sent = clock::now_micros();
         let answer: Result<Vec<Value>, _> = self.call(&call).await;
         let answer = match answer {
-            Err(CacheError::Refused { code, .. }) if code == "OOM" => return Ok(vec![Written::Full; writes.len()]),
+            Err(CacheError::Refused { code, .. }) if code == "OOM" => return Ok(vec![Ok(Written::Full); writes.len()]),
             answer => answer?,
         };
         let received = clock::now_micros();
         let mut answers = answer.into_iter();
         let now = version(answers.next().unwrap_or(Value::Nil))?.get();
         self.connector.observe(Reading { sent, now, received });
-        answers.map(written).collect()
+        let answers: Vec<_> = answers.map(written).collect();
+        if answers.len() == writes.len() {
+            Ok(answers)
+        } else {
+            Err(CacheError::Unexpected(format!("{} answers to {} writes", answers.len(), writes.len())))
+        }
     }
 
     /// R6: the topic has acknowledged these versions. Returns how many records still had that version.
@@ -94,7 +99,7 @@ impl Cache {
             call.key(shard.record(&member)).key(shard.outbox()).key(shard.unsettled());
             call.arg(member).arg(entry.version.get()).arg(entry.partition).arg(entry.offset).arg(entry.at);
         }
-        self.call(&call).await
+        self.call(&call).await.map(|done| done_of("logged", done))
     }
 
     /// R14: MySQL holds these versions, read back in `epoch`. Returns how many records were marked persisted.
@@ -116,7 +121,7 @@ impl Cache {
                 .key(shard.incomplete());
             call.arg(member).arg(entry.held.get());
         }
-        self.call(&call).await
+        self.call(&call).await.map(|done| done_of("settle", done))
     }
 
     /// R12: the record, or a lease to fill it.
@@ -131,7 +136,11 @@ impl Cache {
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.epoch()).key(shard.incomplete());
         call.arg(EPOCH).arg(&token).arg(millis(self.settings.fill_lease_ms));
         let answer: Vec<Value> = self.call(&call).await?;
-        looked(answer, token)
+        let (looked, met) = looked(answer, token)?;
+        if !met {
+            self.connector.meet_again_soon();
+        }
+        Ok(looked)
     }
 
     /// R12: puts a row into the cache if the lease still stands. Says whether it did.
@@ -157,19 +166,34 @@ impl Cache {
         let mut call = self.scripts.relay.prepare_invoke();
         call.key(shard.outbox()).arg(until).arg(most).arg(shard.record_prefix());
         let entries: Vec<[Option<String>; 6]> = self.call(&call).await?;
-        entries.into_iter().map(pending).collect()
+        let readable = entries.into_iter().filter_map(|entry| {
+            pending(entry)
+                .inspect_err(|error| tracing::error!(%error, "an outbox entry cannot be read and stays: {error}"))
+                .ok()
+        });
+        Ok(readable.collect())
     }
 
-    /// R10: tells the other instances that this one relays the shard for a while. `false`: another does already.
+    /// R10: tells the other instances that this one relays the shard for a while; said again in time, for another
+    /// while. `false`: another does already.
     ///
     /// # Errors
     /// [`CacheError`].
     pub async fn claim_relay(&self, shard: Shard, time: Duration) -> Result<bool, CacheError> {
         let (mut connection, number) = self.connector.connection()?;
-        let mut command = redis::cmd("SET");
-        command.arg(shard.relay_claim()).arg(&*self.instance).arg("NX").arg("PX").arg(millis(time));
-        let claimed: Result<Option<String>, _> = command.query_async(&mut connection).await;
-        claimed.map(|answer| answer.is_some()).map_err(|error| self.connector.failed(number, error))
+        let key = shard.relay_claim();
+        let mut claim = redis::pipe();
+        claim.cmd("SET").arg(&key).arg(&*self.instance).arg("NX").arg("PX").arg(millis(time)).ignore();
+        claim.cmd("GET").arg(&key);
+        let holder: Result<(Option<String>,), _> = claim.query_async(&mut connection).await;
+        let (holder,) = holder.map_err(|error| self.connector.failed(number, error))?;
+        if holder.as_deref() != Some(&*self.instance) {
+            return Ok(false);
+        }
+        // It may have run out since and be another's by now: two relays at once are harmless.
+        let renewed: Result<(), _> =
+            redis::cmd("PEXPIRE").arg(&key).arg(millis(time)).query_async(&mut connection).await;
+        renewed.map(|()| true).map_err(|error| self.connector.failed(number, error))
     }
 
     /// How much waits, over all shards.
@@ -195,6 +219,14 @@ impl Cache {
         let (mut connection, number) = self.connector.connection()?;
         call.invoke_async(&mut connection).await.map_err(|error| self.connector.failed(number, error))
     }
+}
+
+/// How many entries a script has changed. What it could not touch is no reason to call again: it never will.
+fn done_of(script: &str, (done, refused, why): (u64, u64, Option<String>)) -> u64 {
+    if refused > 0 {
+        tracing::error!(script, refused, why, "{script}: Redis refused {refused} entries for good: {why:?}");
+    }
+    done
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -3,7 +3,7 @@
 //! shards, its eviction policy. A probe each second tells whether Redis is there and what its clock says (R2).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -63,6 +63,7 @@ pub struct Connector {
     observer: Observer,
     current: watch::Sender<Option<Live>>,
     broken: Arc<AtomicU64>,
+    stranger: Arc<AtomicBool>,
     look_again: Arc<Notify>,
 }
 
@@ -84,6 +85,7 @@ impl Connector {
             observer,
             current: watch::Sender::new(None),
             broken: Arc::default(),
+            stranger: Arc::default(),
             look_again: Arc::default(),
         })
     }
@@ -104,13 +106,24 @@ impl Connector {
     /// [`ConnectError`]: this Redis must not be used.
     pub async fn run(&self, redis: &Dependency, stopping: &CancellationToken) -> Result<(), ConnectError> {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        let mut told = String::new();
         for number in 1.. {
-            if let Ok(connection) = self.connect().await? {
-                backoff.reset();
-                redis.set(true);
-                self.current.send_replace(Some(Live { connection: connection.clone(), number }));
-                self.probe_until_broken(connection, number, stopping).await;
-                self.current.send_replace(None);
+            match self.connect().await? {
+                Ok(connection) => {
+                    backoff.reset();
+                    told.clear();
+                    self.current.send_replace(Some(Live { connection: connection.clone(), number }));
+                    redis.set(true);
+                    let used = self.probe_until_broken(connection, number, stopping).await;
+                    self.current.send_replace(None);
+                    used?;
+                }
+                // Once for each reason: a wrong password has to be seen, an outage is not to be told each second.
+                Err(error) if error.to_string() != told => {
+                    told = error.to_string();
+                    tracing::warn!(%error, "Redis cannot be used yet: {error}");
+                }
+                Err(_) => {}
             }
             if stopping.is_cancelled() {
                 break;
@@ -139,10 +152,18 @@ impl Connector {
             _ => false,
         };
         if replace {
+            // Nobody is to send on it any more, however long the loop takes to see it.
+            self.current.send_if_modified(|live| live.take_if(|live| live.number == number).is_some());
             self.broken.fetch_max(number, Ordering::Relaxed);
             self.look_again.notify_one();
         }
         error
+    }
+
+    /// R15: a script met another epoch, but its caller need not wait until the server was met again.
+    pub(crate) fn meet_again_soon(&self) {
+        self.stranger.store(true, Ordering::Relaxed);
+        self.look_again.notify_one();
     }
 
     /// R15: after a script was told that the epoch is another, checks the server behind the connection once more.
@@ -160,22 +181,18 @@ impl Connector {
         (self.observer)(reading);
     }
 
-    async fn connect(&self) -> Result<Result<MultiplexedConnection, CacheError>, ConnectError> {
+    async fn connect(&self) -> Result<Result<MultiplexedConnection, redis::RedisError>, ConnectError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(1)))
             .set_response_timeout(Some(self.timeout));
-        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = match connected {
+        let mut connection = match self.client.get_multiplexed_async_connection_with_config(&config).await {
             Ok(connection) => connection,
-            Err(error) => return Ok(Err(error.into())),
+            Err(error) => return Ok(Err(error)),
         };
         match self.meet(&mut connection).await {
             Ok(None) => Ok(Ok(connection)),
             Ok(Some(refusal)) => Err(refusal),
-            Err(error) => {
-                tracing::debug!(%error, "Redis answers, but not yet what it must");
-                Ok(Err(error.into()))
-            }
+            Err(error) => Ok(Err(error)),
         }
     }
 
@@ -206,29 +223,48 @@ impl Connector {
         Ok(None)
     }
 
+    /// # Errors
+    /// The server turned out to be one that must not be used.
     async fn probe_until_broken(
         &self,
         mut connection: MultiplexedConnection,
         number: u64,
         stopping: &CancellationToken,
-    ) {
+    ) -> Result<(), ConnectError> {
         while self.broken.load(Ordering::Relaxed) < number {
-            let sent = clock::now_micros();
-            match redis::cmd("TIME").query_async::<(u64, u64)>(&mut connection).await {
-                Ok((seconds, micros)) => {
-                    let now = seconds * 1_000_000 + micros;
-                    self.observe(Reading { sent, now, received: clock::now_micros() });
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "Redis did not answer the probe");
-                    return;
-                }
+            if let Err(error) = self.probe(&mut connection).await? {
+                tracing::debug!(%error, "Redis did not answer the probe");
+                break;
             }
+            // A notification that is left over from an earlier connection costs one probe more, nothing else.
             tokio::select! {
                 () = tokio::time::sleep(PROBE_EVERY) => {}
                 () = self.look_again.notified() => {}
-                () = stopping.cancelled() => return,
+                () = stopping.cancelled() => break,
             }
+        }
+        Ok(())
+    }
+
+    async fn probe(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Result<(), redis::RedisError>, ConnectError> {
+        if self.stranger.swap(false, Ordering::Relaxed) {
+            match self.meet(connection).await {
+                Ok(None) => {}
+                Ok(Some(refusal)) => return Err(refusal),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let sent = clock::now_micros();
+        match redis::cmd("TIME").query_async::<(u64, u64)>(connection).await {
+            Ok((seconds, micros)) => {
+                let now = seconds * 1_000_000 + micros;
+                self.observe(Reading { sent, now, received: clock::now_micros() });
+                Ok(Ok(()))
+            }
+            Err(error) => Ok(Err(error)),
         }
     }
 }

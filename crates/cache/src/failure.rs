@@ -12,7 +12,7 @@ pub enum CacheError {
     /// Sent, and no answer came: it may have happened.
     #[error("no answer from Redis")]
     Unanswered(#[source] RedisError),
-    /// Redis answered an error; nothing happened.
+    /// Redis answered an error; nothing happened of what it was asked.
     #[error("Redis refused: {code}")]
     Refused {
         /// Redis' own code, such as `OOM`.
@@ -39,6 +39,16 @@ impl CacheError {
             Self::Unexpected(_) => FailureClass::Fatal,
         }
     }
+
+    /// An error that met one entry of a script's batch.
+    pub(crate) fn refused_here(code: String) -> Self {
+        Self::Refused { class: class(ServerErrorKind::ResponseError, &code), code }
+    }
+
+    /// Whoever was to bring the answer is gone: what was queued may have been sent or not.
+    pub(crate) fn nobody_answers() -> Self {
+        Self::Unanswered(std::io::Error::other("the writer has ended").into())
+    }
 }
 
 impl From<RedisError> for CacheError {
@@ -50,10 +60,7 @@ impl From<RedisError> for CacheError {
             }
             ErrorKind::Io => Self::Unanswered(error),
             _ if error.is_timeout() || error.is_connection_dropped() => Self::Unanswered(error),
-            ErrorKind::Extension => {
-                let code = error.code().unwrap_or("ERR").to_owned();
-                Self::Refused { class: class(ServerErrorKind::ResponseError, &code), code }
-            }
+            ErrorKind::Extension => Self::refused_here(error.code().unwrap_or("ERR").to_owned()),
             _ => Self::Unexpected(error.to_string()),
         }
     }

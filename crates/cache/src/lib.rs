@@ -15,11 +15,13 @@ mod scripts;
 pub mod settings;
 mod writer;
 
-pub use answers::{Cached, Content, Depths, Entry, Lease, Logged, Looked, PendingEntry, Settled, State, Write, Written};
+pub use answers::{
+    Cached, Content, Depths, Entry, Lease, Logged, Looked, PendingEntry, Settled, State, Write, Written,
+};
 pub use cache::Cache;
 pub use connect::{ConnectError, Connector, Reading};
-pub use keys::{SHARDS, Shard};
 pub use failure::CacheError;
+pub use keys::{SHARDS, Shard};
 pub use settings::RedisSettings;
 pub use writer::{WriteQueue, Writer};
 

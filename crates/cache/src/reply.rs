@@ -51,11 +51,13 @@ pub(crate) fn written(answer: Value) -> Result<Written, CacheError> {
         "SKEW" => Ok(Written::Skew),
         "LATE" => Ok(Written::Late),
         "EPOCH" => Ok(Written::StaleEpoch),
+        "ERR" => Err(CacheError::refused_here(parse(next()?)?)),
         other => Err(unexpected(other)),
     }
 }
 
-pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<Looked, CacheError> {
+/// And whether this is the Redis that the process has met.
+pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<(Looked, bool), CacheError> {
     let mut parts = answer.into_iter();
     let mut next = || parts.next().ok_or_else(|| unexpected("a short answer to a lookup"));
     match parse::<String>(next()?)?.as_str() {
@@ -63,11 +65,12 @@ pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<Looked, CacheE
             let version = version(next()?)?;
             let state = State::parse(&parse::<String>(next()?)?).ok_or_else(|| unexpected("a state"))?;
             let (deleted, schema): (String, String) = (parse(next()?)?, parse(next()?)?);
-            Ok(Looked::Hit(Cached { version, state, content: content(parse(next()?)?, &deleted, &schema)? }))
+            let content = content(parse(next()?)?, &deleted, &schema)?;
+            Ok((Looked::Hit(Cached { version, state, content }), true))
         }
-        "MISS" => Ok(Looked::Miss(parse::<bool>(next()?)?.then_some(Lease(token)))),
+        "MISS" => Ok((Looked::Miss(parse::<bool>(next()?)?.then_some(Lease(token))), true)),
         // Redis lost what it had: nothing is known of the record here, and a reader needs no epoch to read the row.
-        "EPOCH" => Ok(Looked::Miss(None)),
+        "EPOCH" => Ok((Looked::Miss(None), false)),
         other => Err(unexpected(other)),
     }
 }

@@ -46,7 +46,8 @@ impl RedisSettings {
         }
         for (name, value) in [("--outbox-most", self.outbox_most), ("--unsettled-most", self.unsettled_most)] {
             if value < u64::from(crate::keys::SHARDS) {
-                faults.push(format!("{name} must be at least {}: it is shared out over the shards", crate::keys::SHARDS));
+                faults
+                    .push(format!("{name} must be at least {}: it is shared out over the shards", crate::keys::SHARDS));
             }
         }
         faults

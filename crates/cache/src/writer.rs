@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use record::Version;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::MOST_WRITES;
@@ -42,11 +43,15 @@ impl WriteQueue {
     /// [`CacheError::Saturated`] when the queue is full: nothing was sent. Else what the call met.
     ///
     /// # Cancellation
-    /// A write that was queued happens even if nobody waits for the answer; the relay then brings it to the topic.
+    /// A write that nobody waits for any more is not sent if it still is in the queue; if it is on its way it happens,
+    /// and the relay brings it to the topic.
     pub async fn write(&self, write: Write) -> Result<Written, CacheError> {
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send((write, answer)).map_err(|_| CacheError::Saturated)?;
-        answered.await.unwrap_or(Err(CacheError::Away))
+        self.queue.try_send((write, answer)).map_err(|refused| match refused {
+            TrySendError::Full(_) => CacheError::Saturated,
+            TrySendError::Closed(_) => CacheError::Away,
+        })?;
+        answered.await.unwrap_or_else(|_| Err(CacheError::nobody_answers()))
     }
 
     /// The highest version that the process has seen (`seen` in R1).
@@ -74,20 +79,20 @@ impl Writer {
         let seen = Version::new(self.seen.load(Ordering::Relaxed)).unwrap_or(Version::ZERO);
         match self.cache.write(&writes, seen).await {
             Ok(written) => {
-                if written.contains(&Written::StaleEpoch)
+                if written.iter().any(|written| matches!(written, Ok(Written::StaleEpoch)))
                     && let Err(error) = self.cache.meet_again().await
                 {
                     tracing::warn!(%error, "Redis has lost its epoch and cannot be met again yet");
                 }
                 for written in &written {
-                    if let Written::New(version) = written {
+                    if let Ok(Written::New(version)) = written {
                         // Before anybody uses the version (R1).
                         self.seen.fetch_max(version.get(), Ordering::Relaxed);
                     }
                 }
                 for (answer, written) in answers.into_iter().zip(written) {
                     // A handler that has gone needs no answer; its write stands and the relay carries it on.
-                    drop(answer.send(Ok(written)));
+                    drop(answer.send(written));
                 }
             }
             Err(error) => {

@@ -4,12 +4,13 @@
 -- KEYS per entry  record, lease, outbox, unsettled, last, epoch, incomplete (one hash slot)
 -- ARGV common     epoch, settled TTL (milliseconds)
 -- ARGV per entry  member, h
--- answer          how many records were marked persisted
+-- answer          {how many records were marked persisted, how many could not be looked at, why the last of them}
 local epoch, ttl = ARGV[1], ARGV[2]
 
 local function settle(k, a)
   local record, outbox, unsettled, last = KEYS[k], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]
   local member, h = ARGV[a], tonumber(ARGV[a + 1])
+  -- The lease first: it frees memory, so that Redis lets a settle through when it has none left.
   redis.call('DEL', KEYS[k + 1])
   if tonumber(redis.call('GET', last) or '0') < h then redis.call('SET', last, ARGV[a + 1]) end
 
@@ -27,8 +28,16 @@ local function settle(k, a)
   return 0
 end
 
-local marked = 0
+local marked, refused, why = 0, 0, false
 for i = 0, #KEYS / 7 - 1 do
-  marked = marked + settle(i * 7 + 1, i * 2 + 3)
+  local done, answer = pcall(settle, i * 7 + 1, i * 2 + 3)
+  if done then
+    marked = marked + answer
+  elseif answer:find('^WRONGTYPE') then
+    refused, why = refused + 1, answer
+  else
+    -- Anything else (READONLY, …) meets them all, and none was settled.
+    return redis.error_reply(answer)
+  end
 end
-return marked
+return {marked, refused, why}

@@ -6,7 +6,7 @@
 -- KEYS per write  record, lease, last, outbox, unsettled, epoch           (one hash slot)
 -- ARGV common     epoch, seen, D, T (microseconds), most outbox entries, most unsettled entries (per shard)
 -- ARGV per write  mine, member, payload, deleted (0|1), schema, trace
--- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"SKEW"} | {"LATE"} | {"FULL"}
+-- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"SKEW"} | {"LATE"} | {"FULL"} | {"ERR", code}
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local epoch, seen = ARGV[1], tonumber(ARGV[2])
@@ -21,15 +21,19 @@ local function write(k, a)
   if now - mine > timeout - disagree then return {'LATE'} end
   if redis.call('ZCARD', outbox) >= most_outbox then return {'FULL'} end
   if redis.call('ZCARD', unsettled) >= most_unsettled then return {'FULL'} end
-
   local issued = tonumber(redis.call('GET', last) or '0')
+  local known = redis.call('HEXISTS', record, 'version')
+
+  -- Whatever the keys hold, they are of the right type from here on.
   local version = math.max(now, issued + 1, seen + 1, mine)
   version = string.format('%.0f', math.ceil(version / 16) * 16)
   redis.call('ZADD', outbox, version, member)
   redis.call('HSET', record, 'version', version, 'state', 'cached', 'deleted', ARGV[a + 3], 'schema', ARGV[a + 4],
     'trace', ARGV[a + 5], 'payload', ARGV[a + 2])
-  redis.call('HDEL', record, 'partition', 'offset', 'logged_at', 'epoch')
-  redis.call('PERSIST', record)
+  if known == 1 then
+    redis.call('HDEL', record, 'partition', 'offset', 'logged_at', 'epoch')
+    redis.call('PERSIST', record)
+  end
   redis.call('SET', last, version)
   redis.call('DEL', lease)
   return {'OK', version}
@@ -37,6 +41,12 @@ end
 
 local answers = {string.format('%.0f', now)}
 for i = 0, #KEYS / 6 - 1 do
-  answers[i + 2] = write(i * 6 + 1, i * 6 + 7)
+  local done, answer = pcall(write, i * 6 + 1, i * 6 + 7)
+  if not done then
+    -- Only a wrong type is this write's own; anything else (OOM, READONLY, …) meets them all, and none was made.
+    if not answer:find('^WRONGTYPE') then return redis.error_reply(answer) end
+    answer = {'ERR', 'WRONGTYPE'}
+  end
+  answers[i + 2] = answer
 end
 return answers

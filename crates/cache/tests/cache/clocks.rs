@@ -1,0 +1,89 @@
+//! R2: no version from a clock that is ahead, and no script after its handler gave up. The edges are exact: all writes of
+//! one call have the same clock of Redis, which the answer tells.
+
+use cache::{Write, Written};
+use record::Version;
+use service::clock;
+
+use crate::support::{Fixture, fresh, fresh_with, put};
+
+const D: i64 = 50_000;
+const T: i64 = 500_000;
+
+/// 64 writes whose clocks lie closely around `away` from Redis', and of each: its clock minus Redis', and its answer.
+async fn around(cache: &Fixture, away: i64) -> Vec<(i64, Written)> {
+    let here = clock::now_micros();
+    let mine = |n: i64| here.checked_add_signed(away - 40 + n * 5).unwrap();
+    let writes: Vec<_> = (0..64).map(|n| Write { mine: mine(n), ..put("1") }).collect();
+    let written = cache.cache.write(&writes, Version::ZERO).await.expect("the script answers");
+    let now = cache.last_reading().now;
+    let ahead = writes.iter().map(|write| write.mine.cast_signed() - now.cast_signed());
+    ahead.zip(written.into_iter().map(|written| written.expect("each is answered"))).collect()
+}
+
+/// Every answer is `expected`, and the last microsecond on either side of `edge` has been seen.
+async fn holds_up_to(cache: &Fixture, edge: i64, expected: impl Fn(i64) -> &'static str) {
+    let (mut inside, mut outside) = (false, false);
+    for _ in 0..2000 {
+        for (ahead, written) in around(cache, edge).await {
+            let word = match written {
+                Written::New(_) => "new",
+                Written::Skew => "skew",
+                Written::Late => "late",
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(word, expected(ahead), "a clock {ahead} us ahead of Redis'");
+            (inside, outside) = (inside || ahead == edge, outside || ahead == edge + edge.signum());
+        }
+        if inside && outside {
+            return;
+        }
+    }
+    panic!("the edge was not met: on it {inside}, beyond it {outside}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_by_more_than_d_is_skew() {
+    holds_up_to(&fresh().await, D, |ahead| if ahead > D { "skew" } else { "new" }).await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_for_more_than_t_less_d_is_late() {
+    holds_up_to(&fresh().await, D - T, |ahead| if -ahead > T - D { "late" } else { "new" }).await;
+}
+
+#[tokio::test]
+async fn d_and_t_are_settings() {
+    let cache = fresh_with(|settings| settings.clock_skew_ms = std::time::Duration::from_millis(100)).await;
+    holds_up_to(&cache, 100_000, |ahead| if ahead > 100_000 { "skew" } else { "new" }).await;
+    holds_up_to(&cache, -400_000, |ahead| if ahead < -400_000 { "late" } else { "new" }).await;
+}
+
+#[tokio::test]
+async fn skew_and_late_touch_nothing() {
+    let cache = fresh().await;
+    cache.put("1").await;
+    let before = cache.dump().await;
+    let ahead = Write { mine: clock::now_micros() + 1_000_000, ..put("1") };
+    assert_eq!(cache.write(ahead).await, Written::Skew);
+    let late = Write { mine: clock::now_micros() - 1_000_000, ..put("1") };
+    assert_eq!(cache.write(late).await, Written::Late);
+    assert_eq!(cache.dump().await, before);
+}
+
+#[tokio::test]
+async fn every_answer_tells_when_redis_clock_was_read() {
+    let cache = fresh().await;
+    let before = clock::now_micros();
+    cache.put("1").await;
+    let reading = cache.last_reading();
+    let order = [before, reading.sent, reading.now, reading.received, clock::now_micros()];
+    assert!(order.is_sorted(), "one machine, one clock: {order:?}");
+}
+
+#[tokio::test]
+async fn the_clock_is_probed_when_nothing_is_written() {
+    let cache = fresh().await;
+    let first = cache.last_reading();
+    crate::support::until("a second reading", || async { cache.last_reading() != first }).await;
+}
