@@ -1,8 +1,10 @@
 //! Writes one record through ingest from the command line: `publisher -l Smith -f John -a 25`.
 //!
-//! An HTTP client and nothing more. Its flags come from the `cli` attributes of the entity's newest schema.
+//! An HTTP client and nothing more. Its flags come from the entity's newest schema: the `cli` attribute
+//! of a field, else its name.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,7 +16,17 @@ use tokio::time::Instant;
 
 const POLL: Duration = Duration::from_millis(20);
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("publisher: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let first = command().disable_help_flag(true).disable_version_flag(true).ignore_errors(true).get_matches();
     let catalog = schemas::load(&setting::<PathBuf>(&first, "schemas-dir"))?;
     let name: String = setting(&first, "entity");
@@ -43,15 +55,22 @@ fn command() -> Command {
         .arg(arg("wait-s", "WAIT_S", "30", "How long --wait waits, in seconds").value_parser(value_parser!(u64)))
 }
 
-/// A field with a `cli` attribute as a flag.
+/// A field as a flag: what its `cli` attribute says, else its name. A name that the publisher needs itself is left out.
 fn flag(field: &Field) -> Option<Arg> {
-    let cli = field.cli.as_ref()?;
-    let arg = Arg::new(field.name.clone()).long(cli.long.clone()).help(field.doc.clone().unwrap_or_default());
-    let arg = arg.allow_negative_numbers(true);
-    Some(match cli.short {
-        Some(short) => arg.short(short),
-        None => arg,
-    })
+    let (long, short) = match &field.cli {
+        Some(cli) => (cli.long.clone(), cli.short),
+        None => (field.name.replace('_', "-"), None),
+    };
+    let taken = command().get_arguments().any(|own| own.get_long() == Some(&long));
+    let help = field.doc.clone().unwrap_or_default();
+    let arg =
+        Arg::new(flag_id(field)).long(long).value_name(field.name.clone()).help(help).allow_negative_numbers(true);
+    (!taken).then(|| short.into_iter().fold(arg, Arg::short))
+}
+
+/// Apart from the names of our own flags.
+fn flag_id(field: &Field) -> String {
+    format!("field {}", field.name)
 }
 
 fn setting<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
@@ -93,8 +112,8 @@ fn body(entity: &Entity, matches: &ArgMatches) -> Map<String, Value> {
     if let Some(id) = matches.get_one::<String>("id") {
         body.insert("id".to_owned(), Value::from(id.as_str()));
     }
-    for field in entity.fields().iter().filter(|field| field.cli.is_some()) {
-        if let Some(text) = matches.get_one::<String>(&field.name) {
+    for field in entity.fields().iter().filter(|field| flag(field).is_some()) {
+        if let Some(text) = matches.get_one::<String>(&flag_id(field)) {
             body.insert(field.name.clone(), value(&field.kind, text));
         }
     }
