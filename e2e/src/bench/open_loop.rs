@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use reqwest::Client;
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::lag::Lag;
@@ -74,7 +75,8 @@ pub async fn run(system: &System, load: Load, mut show: impl FnMut(&Second)) -> 
     let there = rows.count().await?;
     let begun = Instant::now() + Duration::from_millis(100);
     let url = format!("{}/users", system.ingest_url);
-    let sending = tokio::spawn(send(system.client.clone(), url, load, begun, Arc::clone(&progress)));
+    let mut sending = JoinSet::new();
+    sending.spawn(send(system.client.clone(), url, load, begun, Arc::clone(&progress)));
     let mut seconds = Vec::new();
     for second in 1..=load.seconds {
         sleep_until(begun + Duration::from_secs(second.into())).await;
@@ -82,7 +84,7 @@ pub async fn run(system: &System, load: Load, mut show: impl FnMut(&Second)) -> 
         show(&now);
         seconds.push(now);
     }
-    let last = sending.await??;
+    let last = sending.join_next().await.context("the sender runs")???;
     let all = u64::from(load.rate) * u64::from(load.seconds);
     let until_rows = until(last, async || {
         ensure!(progress.failed.load(Ordering::Relaxed) == 0, "a write was not acknowledged as logged");
@@ -97,7 +99,7 @@ pub async fn run(system: &System, load: Load, mut show: impl FnMut(&Second)) -> 
 /// Sends each write at its time, whatever became of the ones before; returns the time of the last.
 async fn send(client: Client, url: String, load: Load, begun: Instant, progress: Arc<Progress>) -> Result<Instant> {
     let run: u64 = rand::random();
-    let mut writes = Vec::new();
+    let mut writes = JoinSet::new();
     for number in 0..load.rate * load.seconds {
         let planned = begun + Duration::from_secs(1) * number / load.rate;
         sleep_until(planned).await;
@@ -105,7 +107,7 @@ async fn send(client: Client, url: String, load: Load, begun: Instant, progress:
         let request = client.post(&url).json(&json!({ "id": id, "name": "Jane Doe", "age": 41, "occupation": null }));
         let progress = Arc::clone(&progress);
         progress.sent.fetch_add(1, Ordering::Relaxed);
-        writes.push(tokio::spawn(async move {
+        writes.spawn(async move {
             let logged = match request.send().await {
                 Ok(answer) => answer.status().is_success() && state(&answer) == Some("logged"),
                 Err(_) => false,
@@ -114,11 +116,11 @@ async fn send(client: Client, url: String, load: Load, begun: Instant, progress:
             counter.fetch_add(1, Ordering::Relaxed);
             let millis = planned.elapsed().as_secs_f64() * 1e3;
             progress.answers.lock().unwrap_or_else(PoisonError::into_inner).push(millis);
-        }));
+        });
     }
     let last = Instant::now();
-    for write in writes {
-        write.await?;
+    while let Some(ended) = writes.join_next().await {
+        ended?;
     }
     Ok(last)
 }

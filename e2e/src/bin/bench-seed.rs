@@ -30,7 +30,7 @@ struct Arguments {
     seconds: u32,
 }
 
-fn main() -> Result<()> {
+fn main() -> std::process::ExitCode {
     process::run("warn", bench(Arguments::parse()))
 }
 

@@ -29,7 +29,7 @@ enum What {
     Persist,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
     process::run("warn", bench(Arguments::parse()))
 }
 

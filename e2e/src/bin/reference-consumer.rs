@@ -20,6 +20,7 @@ use service::{process, schemas};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use topic::KafkaSettings;
 
 const BATCH: usize = 1000;
@@ -47,7 +48,7 @@ struct Row {
 /// The next offset of each partition behind which everything is in the table.
 type Done = Arc<Mutex<HashMap<i32, i64>>>;
 
-fn main() -> Result<()> {
+fn main() -> std::process::ExitCode {
     let settings = Settings::parse();
     let log = settings.process.log.clone();
     process::run(&log, consume(settings))
@@ -57,12 +58,12 @@ async fn consume(settings: Settings) -> Result<()> {
     let catalog = schemas::load(&settings.process.schemas_dir)?;
     let entity = Arc::clone(catalog.get("users").context("no entity users")?);
     let done = Done::default();
-    let (mut queues, mut writers) = (Vec::new(), Vec::new());
+    let (mut queues, mut writers) = (Vec::new(), JoinSet::new());
     for _ in 0..WRITERS {
-        let (queue, queued) = mpsc::channel(4 * BATCH);
+        let (queue, queued) = mpsc::channel(4);
         let database = MySqlConnection::connect(settings.database_url.expose()).await?;
         queues.push(queue);
-        writers.push(tokio::spawn(write(database, Arc::clone(&entity), queued, Arc::clone(&done))));
+        writers.spawn(write(database, Arc::clone(&entity), queued, Arc::clone(&done)));
     }
     let (kafka, topic) = (settings.kafka.clone(), settings.kafka.topic(entity.name()));
     let (consumer, queued) = (consumer(&kafka, &topic)?, Arc::clone(&done));
@@ -72,8 +73,8 @@ async fn consume(settings: Settings) -> Result<()> {
         anyhow::Ok((consumer, topic))
     });
     let (consumer, topic) = polling.await??;
-    for writer in writers {
-        writer.await??;
+    while let Some(ended) = writers.join_next().await {
+        ended??;
     }
     commit(&consumer, &topic, &done, CommitMode::Sync)
 }
@@ -95,16 +96,23 @@ fn poll(
     consumer: &BaseConsumer,
     topic: &str,
     entity: &Entity,
-    queues: &[mpsc::Sender<Row>],
+    queues: &[mpsc::Sender<Vec<Row>>],
     done: &Done,
 ) -> Result<()> {
     let (mut ended, mut committed) = (HashSet::new(), Instant::now());
+    let mut batches: Vec<_> = queues.iter().map(|_| Vec::with_capacity(BATCH)).collect();
     while ended.is_empty() || ended.len() < consumer.assignment()?.count() {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 let row = row(entity, &message)?;
+                // By partition, so that each is written in order.
                 let writer = usize::try_from(row.partition % WRITERS)?;
-                queues.get(writer).context("no writer")?.blocking_send(row).ok().context("a writer has ended")?;
+                let batch = batches.get_mut(writer).context("no writer")?;
+                batch.push(row);
+                if batch.len() == BATCH {
+                    let full = std::mem::replace(batch, Vec::with_capacity(BATCH));
+                    queues.get(writer).context("no writer")?.blocking_send(full).ok().context("a writer has ended")?;
+                }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
             Some(Err(error)) => return Err(error.into()),
@@ -114,6 +122,9 @@ fn poll(
             commit(consumer, topic, done, CommitMode::Async)?;
             committed = Instant::now();
         }
+    }
+    for (queue, rest) in queues.iter().zip(batches).filter(|(_, rest)| !rest.is_empty()) {
+        queue.blocking_send(rest).ok().context("a writer has ended")?;
     }
     Ok(())
 }
@@ -150,20 +161,14 @@ fn row(entity: &Entity, message: &BorrowedMessage<'_>) -> Result<Row> {
 async fn write(
     mut database: MySqlConnection,
     entity: Arc<Entity>,
-    mut queued: mpsc::Receiver<Row>,
+    mut queued: mpsc::Receiver<Vec<Row>>,
     done: Done,
 ) -> Result<()> {
     database.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        // Full batches, but for the last: each number of rows would be a statement of its own, to be prepared first.
-        while batch.len() < BATCH && queued.recv_many(&mut batch, BATCH - batch.len()).await > 0 {}
-        if batch.is_empty() {
-            return Ok(());
-        }
+    while let Some(batch) = queued.recv().await {
         let mut newest: BTreeMap<String, Row> = BTreeMap::new(); // sorted by id, or two writers deadlock
         let mut read = HashMap::new();
-        for row in batch.drain(..) {
+        for row in batch {
             read.insert(row.partition, row.offset + 1);
             if newest.get(&row.id).is_none_or(|other| other.version <= row.version) {
                 newest.insert(row.id.clone(), row);
@@ -172,6 +177,7 @@ async fn write(
         upsert(&mut database, &entity, newest.into_values()).await?;
         done.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
     }
+    Ok(())
 }
 
 async fn upsert(
