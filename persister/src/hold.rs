@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use record::Reason;
 use service::{Backoff, FailureClass};
 use table::TableError;
 use tokio_util::sync::CancellationToken;
-use topic::TopicError;
+use topic::{Partition, TopicError};
+
+use crate::metrics::PersisterMetrics;
 
 /// Why a batch did not go through. Nothing of it may be committed.
 #[derive(Debug, thiserror::Error)]
@@ -33,28 +36,25 @@ impl LaneError {
     }
 }
 
-/// One hold of a lane: from its first failure to its next success.
+/// A hold of a lane, from its first failure to the next success. While it lasts, `lane_held` shows it.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct Hold<'a> {
+    partition: &'a Partition,
+    metrics: &'a PersisterMetrics,
     backoff: Backoff,
-    class: Option<FailureClass>,
+    shown: Option<FailureClass>,
 }
 
-impl Hold {
-    pub(crate) fn new() -> Self {
-        Self { backoff: Backoff::new(Duration::from_millis(5), Duration::from_secs(30)), class: None }
+impl<'a> Hold<'a> {
+    /// Nothing has failed yet.
+    pub(crate) fn new(partition: &'a Partition, metrics: &'a PersisterMetrics) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(30));
+        Self { partition, metrics, backoff, shown: None }
     }
 
     /// Waits before the next try. `false`: the lane is to stop instead.
-    pub(crate) async fn wait(&mut self, error: &LaneError, lane: &str, draining: &CancellationToken) -> bool {
-        let class = error.class();
-        // Once per hold and class, not once per try.
-        if self.class.replace(class) != Some(class) {
-            match class {
-                FailureClass::Transient => tracing::warn!(%error, lane, "lane {lane} holds: {error}"),
-                _ => tracing::error!(%error, lane, %class, "lane {lane} holds: {error}"),
-            }
-        }
+    pub(crate) async fn wait(&mut self, error: &LaneError, draining: &CancellationToken) -> bool {
+        self.show(error);
         let delay = self.backoff.next(rand::random());
         tokio::select! {
             () = tokio::time::sleep(delay) => true,
@@ -62,10 +62,41 @@ impl Hold {
         }
     }
 
-    /// Was there a failure at all?
-    pub(crate) fn ended(&self, lane: &str) {
-        if self.class.is_some() {
-            tracing::info!(lane, tries = self.backoff.attempts(), "lane {lane} goes on");
+    /// Once per class of failure, not once per try.
+    fn show(&mut self, error: &LaneError) {
+        let class = error.class();
+        if self.shown == Some(class) {
+            return;
+        }
+        self.hide();
+        self.shown = Some(class);
+        self.gauge(class).set(1);
+        let Partition { topic, number } = self.partition;
+        match class {
+            FailureClass::Transient => tracing::warn!(%topic, number, "the lane of {topic}/{number} holds: {error}"),
+            _ => tracing::error!(%topic, number, %class, "the lane of {topic}/{number} holds: {error}"),
+        }
+    }
+
+    fn hide(&self) {
+        if let Some(class) = self.shown {
+            self.gauge(class).set(0);
+        }
+    }
+
+    fn gauge(&self, class: FailureClass) -> IntGauge {
+        let Partition { topic, number } = self.partition;
+        self.metrics.held.with_label_values(&[&**topic, &number.to_string(), class.as_str()])
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.hide();
+        if self.shown.is_some() {
+            let Partition { topic, number } = self.partition;
+            let tries = self.backoff.attempts();
+            tracing::info!(%topic, number, tries, "the hold of the lane of {topic}/{number} has ended");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! from passing an event that is not in the table.
 
 use std::collections::VecDeque;
+use std::future::{Future, ready};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,34 +78,30 @@ impl Lane {
         Some(batch)
     }
 
-    /// Tries until the batch is through, or the partition is taken away.
+    /// The journey of a batch. `Break`: the partition was taken away before its end, and nothing of it may be committed.
     async fn bring(&self, batch: &VecDeque<Envelope>) -> ControlFlow<()> {
-        let mut hold = Hold::new();
-        let lane = format!("{}/{}", self.partition.topic, self.partition.number);
-        loop {
-            match self.try_once(batch).await {
-                Ok(()) => {
-                    hold.ended(&lane);
-                    self.show_held(None);
-                    return ControlFlow::Continue(());
-                }
-                Err(error) => {
-                    self.show_held(Some(&error));
-                    if !hold.wait(&error, &lane, &self.draining).await {
-                        return ControlFlow::Break(());
-                    }
-                }
-            }
-        }
-    }
-
-    async fn try_once(&self, batch: &VecDeque<Envelope>) -> Result<(), LaneError> {
-        let records = coalesce(self.decode(batch)?);
-        let held = self.apply(&records).await?;
-        self.reassert(&records, &held).await?;
+        let records = self.insist(|| ready(self.decode(batch).map(coalesce))).await?;
+        let held = self.insist(|| self.apply(&records)).await?;
+        self.insist(|| self.reassert(&records, &held)).await?;
         self.commit(batch);
         self.settle(&records, &held);
-        Ok(())
+        self.count(&records, &held);
+        ControlFlow::Continue(())
+    }
+
+    /// Tries a step until it succeeds, or the partition is taken away.
+    async fn insist<T, F>(&self, step: impl Fn() -> F) -> ControlFlow<(), T>
+    where
+        F: Future<Output = Result<T, LaneError>>,
+    {
+        let mut hold = Hold::new(&self.partition, &self.surroundings.metrics);
+        loop {
+            match step().await {
+                Ok(done) => return ControlFlow::Continue(done),
+                Err(error) if hold.wait(&error, &self.draining).await => {}
+                Err(_) => return ControlFlow::Break(()),
+            }
+        }
     }
 
     fn decode<'b>(&self, batch: &'b VecDeque<Envelope>) -> Result<Vec<(i64, Event<'b>)>, LaneError> {
@@ -132,12 +129,8 @@ impl Lane {
         let begun = Instant::now();
         let held = self.table.apply(&incoming, clock::now_micros()).await?;
         self.surroundings.metrics.apply.observe(begun.elapsed().as_secs_f64());
-        let held = held.into_iter().zip(records);
-        let held: Vec<_> = held
-            .map(|(held, record)| held.ok_or(LaneError::Displaced { offset: record.offset }))
-            .collect::<Result<_, _>>()?;
-        self.count(records, &held);
-        Ok(held)
+        let displaced = |record: &Coalesced<'_>| LaneError::Displaced { offset: record.offset };
+        held.into_iter().zip(records).map(|(held, record)| held.ok_or_else(|| displaced(record))).collect()
     }
 
     fn incoming<'r>(&self, record: &'r Coalesced<'_>) -> Result<Incoming<'r>, LaneError> {
@@ -206,19 +199,5 @@ impl Lane {
         metrics.fates.with_label_values(&[self.entity(), "superseded"]).inc_by(superseded);
         #[expect(clippy::cast_precision_loss, reason = "a batch has few rows")]
         metrics.batch_rows.observe((applied + superseded) as f64);
-    }
-
-    fn show_held(&self, error: Option<&LaneError>) {
-        let number = self.partition.number.to_string();
-        let held = &self.surroundings.metrics.held;
-        match error {
-            Some(error) => held.with_label_values(&[self.entity(), &number, error.class().as_str()]).set(1),
-            None => {
-                for class in ["transient", "saturated", "poison", "fatal"] {
-                    // Only a series that exists has something to take back.
-                    drop(held.remove_label_values(&[self.entity(), &number, class]));
-                }
-            }
-        }
     }
 }

@@ -42,7 +42,7 @@ impl PersisterMetrics {
             held: metrics.gauge_vec(
                 "lane_held",
                 "1 while the lane of a partition holds, by the class of the failure",
-                &["entity", "partition", "class"],
+                &["topic", "partition", "class"],
             ),
             batch_rows: metrics.histogram(
                 "batch_rows",

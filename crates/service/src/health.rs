@@ -23,7 +23,7 @@ impl Dependency {
         self.gauge.set(i64::from(up));
         if self.up.swap(up, Ordering::Relaxed) != up {
             if up {
-                tracing::info!(dependency = self.name, "{} is back", self.name);
+                tracing::info!(dependency = self.name, "{} answers", self.name);
             } else {
                 tracing::warn!(dependency = self.name, "{} is away", self.name);
             }

@@ -128,7 +128,8 @@ async fn an_event_that_can_never_be_applied_holds_its_lane_and_is_never_passed()
         })
         .await?;
     let shown = format!("entity=\"users\",partition=\"{}\"}}", bad.partition);
-    let lane_held = format!("write_behind_lane_held{{class=\"poison\",{shown}");
+    let lane_held =
+        format!("write_behind_lane_held{{class=\"poison\",partition=\"{}\",topic=\"{topic}\"}}", bad.partition);
     let behind = format!("write_behind_lag_events{{{shown}");
     system
         .eventually(
