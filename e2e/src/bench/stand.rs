@@ -1,5 +1,7 @@
 //! What a bench stands on: servers of its own, set as in production, and systems on them.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Parser;
 use stack::{Database, Kafka, KafkaOptions, Kind, Place, Redis, Speed, Tools, shared};
@@ -47,6 +49,8 @@ pub fn database_name(system: &System) -> &str {
 /// # Errors
 /// Redis does not answer.
 pub async fn forget_cache(system: &System) -> Result<()> {
-    let mut connection = redis::Client::open(&*system.redis_url)?.get_multiplexed_async_connection().await?;
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+    let client = redis::Client::open(&*system.redis_url)?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
     Ok(redis::cmd("FLUSHDB").query_async(&mut connection).await?)
 }
