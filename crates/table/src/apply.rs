@@ -117,7 +117,9 @@ impl EntityTable {
     ) -> Result<(), TableError> {
         let query = sqlx::query(AssertSqlSafe(self.statements.guarded_update.clone()));
         let query = self.bind_row(query, row, stamp).bind(row.id.as_str().to_owned()).bind(row.version.get());
-        query.execute(connection).await?;
+        query.execute(&mut *connection).await?;
+        let query = sqlx::query(AssertSqlSafe(self.statements.raise_offset.clone())).bind(row.offset);
+        query.bind(row.id.as_str().to_owned()).bind(row.version.get()).execute(connection).await?;
         Ok(())
     }
 

@@ -60,11 +60,12 @@ pub(crate) fn read(row: &MySqlRow, index: usize, kind: &Kind) -> Result<Value<'s
     }
     Ok(match kind {
         Kind::Boolean => Value::Boolean(row.try_get_unchecked(index)?),
+        // Numbers are read by the column's type: an unchecked one would take a float's bits for an integer.
         Kind::Int | Kind::Long | Kind::TimestampNanos | Kind::LocalTimestampNanos => {
-            Value::Integer(row.try_get_unchecked(index)?)
+            Value::Integer(row.try_get(index)?)
         }
-        Kind::Float => Value::Float(row.try_get_unchecked(index)?),
-        Kind::Double => Value::Double(row.try_get_unchecked(index)?),
+        Kind::Float => Value::Float(row.try_get(index)?),
+        Kind::Double => Value::Double(row.try_get(index)?),
         Kind::Bytes | Kind::Fixed { .. } => Value::Bytes(Cow::Owned(row.try_get_unchecked(index)?)),
         Kind::String | Kind::Enum { .. } | Kind::Uuid { .. } | Kind::Decimal { .. } | Kind::BigDecimal => {
             Value::Text(Cow::Owned(row.try_get_unchecked(index)?))

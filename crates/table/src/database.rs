@@ -1,27 +1,41 @@
 //! The pool of connections, each set up alike: strict, READ COMMITTED, UTC.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use service::{Dependency, FailureClass, Supervisor};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, MySql, MySqlPool};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{DatabaseSettings, TableError};
 
 /// READ COMMITTED, since under REPEATABLE READ the read-back of R13 may show an older snapshot. Strict, since without it
-/// an overlong value is cut short silently.
-const SESSION: [&str; 3] = [
+/// an overlong value is cut short silently. Bounded on the server, which does not notice that we have given up: for rows,
+/// and for tables that are being altered.
+const SESSION: [&str; 4] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
     "SET SESSION innodb_lock_wait_timeout = 5",
+    "SET SESSION lock_wait_timeout = 5",
 ];
+
+/// How long a call waits for its turn at one of our connections.
+const TURN: Duration = Duration::from_secs(5);
+/// How long making a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long a change of a table may take: as long as a large one needs.
+const ALTERATION: Duration = Duration::from_secs(24 * 3600);
 
 /// The database behind a bounded pool. Cheap to clone; connects when it is first used.
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: MySqlPool,
+    /// As many as the pool has connections, so that a pool which gives none in time could not make one: sqlx has one
+    /// error for "all in use" and "the server is away".
+    turns: Arc<Semaphore>,
     timeout: Duration,
 }
 
@@ -38,7 +52,7 @@ impl Database {
             .map_err(|error| TableError::Setup(format!("--database-url: {error}")))?;
         let pool = MySqlPoolOptions::new()
             .max_connections(settings.database_connections)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(CONNECT)
             .test_before_acquire(false)
             .after_connect(|connection, _| {
                 Box::pin(async move {
@@ -49,7 +63,8 @@ impl Database {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, timeout: settings.database_timeout_ms })
+        let turns = Arc::new(Semaphore::new(settings.database_connections as usize));
+        Ok(Self { pool, turns, timeout: settings.database_timeout_ms })
     }
 
     /// Asks the database for a sign of life.
@@ -73,14 +88,51 @@ impl Database {
     where
         W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
     {
-        // Boxed: the future of a new connection is large, and would make every future around it so.
-        let mut connection = Box::pin(self.pool.acquire()).await?;
-        let done =
-            tokio::time::timeout(self.timeout, work(&mut connection)).await.unwrap_or(Err(TableError::Unanswered));
-        if done.is_err() {
+        self.within(self.timeout, work).await
+    }
+
+    /// The same for a change of a table.
+    pub(crate) async fn altering<T, W>(&self, work: W) -> Result<T, TableError>
+    where
+        W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
+    {
+        self.within(ALTERATION, async |connection| {
+            connection.execute("SET SESSION lock_wait_timeout = 60").await?;
+            let done = work(connection).await?;
             connection.close_on_drop();
+            Ok(done)
+        })
+        .await
+    }
+
+    async fn within<T, W>(&self, timeout: Duration, work: W) -> Result<T, TableError>
+    where
+        W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
+    {
+        let (_turn, mut connection) = self.connection().await?;
+        let done = tokio::time::timeout(timeout, work(&mut connection)).await.unwrap_or(Err(TableError::Unanswered));
+        if let Err(error) = &done {
+            // Without a farewell, for which a server that hangs would let us wait.
+            drop(connection.detach());
+            if error.is_of_the_server() {
+                self.discard_idle();
+            }
         }
         done
+    }
+
+    async fn connection(&self) -> Result<(OwnedSemaphorePermit, PoolConnection<MySql>), TableError> {
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| TableError::Saturated)?.map_err(|_| sqlx::Error::PoolClosed)?;
+        // Boxed: the future of a new connection is large, and would make every future around it so.
+        Ok((turn, Box::pin(self.pool.acquire()).await?))
+    }
+
+    /// What broke one connection broke the others: else each of them would fail one more call.
+    fn discard_idle(&self) {
+        while let Some(connection) = self.pool.try_acquire() {
+            drop(connection.detach());
+        }
     }
 
     /// Runs [`Database::watch`] for the life of the process.
@@ -119,7 +171,7 @@ impl Database {
         name: &str,
         work: impl AsyncFnOnce() -> Result<T, TableError>,
     ) -> Result<T, TableError> {
-        let mut holder = Box::pin(self.pool.acquire()).await?;
+        let (_turn, mut holder) = self.connection().await?;
         // Closing the connection releases the lock, whatever happens in between.
         holder.close_on_drop();
         let taken: Option<i64> = sqlx::query_scalar(GET_LOCK).bind(name).fetch_one(&mut *holder).await?;

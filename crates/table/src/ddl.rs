@@ -26,6 +26,9 @@ pub(crate) fn quoted(name: &str) -> String {
 
 pub(crate) const ID: &str = "VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL";
 
+/// Said of every text: a table that was there before us may have another default.
+pub(crate) const UTF8: &str = "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci";
+
 /// What the protocol needs beside the fields. Added to a table that exists already, its rows have version 0.
 pub(crate) fn control_columns() -> Vec<Column> {
     vec![
@@ -75,7 +78,10 @@ fn column_type(field: &Field) -> String {
         Kind::Long | Kind::TimestampNanos | Kind::LocalTimestampNanos => "BIGINT".to_owned(),
         Kind::Float => "FLOAT".to_owned(),
         Kind::Double => "DOUBLE".to_owned(),
-        Kind::String => most.map_or_else(|| "MEDIUMTEXT".to_owned(), |most| format!("VARCHAR({most})")),
+        Kind::String => {
+            let text = most.map_or_else(|| "MEDIUMTEXT".to_owned(), |most| format!("VARCHAR({most})"));
+            format!("{text} {UTF8}")
+        }
         Kind::Bytes => most.map_or_else(|| "MEDIUMBLOB".to_owned(), |most| format!("VARBINARY({most})")),
         Kind::Fixed { size } if *size <= 255 => format!("BINARY({size})"),
         Kind::Fixed { .. } => "MEDIUMBLOB".to_owned(),

@@ -14,13 +14,13 @@ pub enum TableError {
         /// The SQL state.
         sqlstate: String,
     },
-    /// The connection broke, or no connection could be made.
+    /// The connection broke, or none could be made in time.
     #[error("the database is away")]
     Away(#[source] sqlx::Error),
     /// No answer in time; a commit may have happened.
     #[error("no answer from the database in time")]
     Unanswered,
-    /// All of our own connections are in use.
+    /// All of our own connections were in use for too long.
     #[error("all connections to the database are in use")]
     Saturated,
     /// The rows in the table are not ours to read: a column is missing or of another type.
@@ -42,6 +42,11 @@ impl TableError {
             Self::Unreadable(_) | Self::Setup(_) => FailureClass::Fatal,
         }
     }
+
+    /// Whether every other connection has the same trouble: the server is away, or a primary no longer.
+    pub(crate) fn is_of_the_server(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Refused { number: 1290 | 1792 | 1836 | 1053 | 1079, .. })
+    }
 }
 
 impl From<sqlx::Error> for TableError {
@@ -52,7 +57,6 @@ impl From<sqlx::Error> for TableError {
                 let number = known.map_or(0, MySqlDatabaseError::number);
                 Self::Refused { number, sqlstate: database.code().unwrap_or_default().into_owned() }
             }
-            sqlx::Error::PoolTimedOut => Self::Saturated,
             sqlx::Error::ColumnNotFound(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
                 Self::Unreadable(error.to_string())
             }
@@ -69,8 +73,8 @@ fn class(number: u16) -> FailureClass {
         1040 | 1203 | 1226 | 1129 | 1021 | 1114 | 1037 | 1038 | 1041 | 1206 | 1461 | 1047 | 1290 | 1792 | 1836 => {
             FailureClass::Saturated
         }
-        1406 | 1264 | 1366 | 1292 | 1265 | 1048 | 1062 | 1451 | 1452 | 3819 | 4025 | 3140 | 3141 | 1690 | 1300
-        | 1411 | 1118 => FailureClass::Poison,
+        1406 | 1264 | 1366 | 1292 | 1265 | 1048 | 1062 | 1451 | 1452 | 3819 | 4025 | 3140 | 3141 | 3144 | 3150
+        | 3151 | 3157 | 1690 | 1300 | 1411 | 1118 | 3854 | 3988 => FailureClass::Poison,
         1044 | 1045 | 1142 | 1143 | 1227 | 1049 | 1146 | 1054 | 1064 | 1136 | 1364 => FailureClass::Fatal,
         _ => FailureClass::Transient,
     }

@@ -9,6 +9,7 @@ mod bind;
 pub mod database;
 mod ddl;
 pub mod failure;
+mod holds;
 pub mod migrate;
 mod row;
 pub mod settings;

@@ -30,6 +30,8 @@ pub(crate) struct Statements {
     pub(crate) read_back: BTreeMap<usize, Arc<str>>,
     /// For an event that is not newer than the purge mark: it may change a row, never make one (R18).
     pub(crate) guarded_update: Arc<str>,
+    /// For the same event where the row has its version already.
+    pub(crate) raise_offset: Arc<str>,
     pub(crate) select: Arc<str>,
 }
 
@@ -59,6 +61,7 @@ impl Statements {
             upsert: sizes.clone().map(|size| (size, upsert(&table, &fields, size).into())).collect(),
             read_back: sizes.map(|size| (size, read_back(&table, size).into())).collect(),
             guarded_update: guarded_update(&table, &fields).into(),
+            raise_offset: raise_offset(&table).into(),
             select: select.into(),
         }
     }
@@ -95,9 +98,10 @@ fn upsert(table: &str, fields: &[String], rows: usize) -> String {
     )
 }
 
+/// By primary key even where a scan would be cheaper: a scan locks rows that are not the batch's, and out of its order.
 fn read_back(table: &str, rows: usize) -> String {
     format!(
-        "SELECT `id`, `version`, `log_offset`, `updated_at` FROM {table} WHERE `id` IN ({}) FOR UPDATE",
+        "SELECT `id`, `version`, `log_offset`, `updated_at` FROM {table} FORCE INDEX (PRIMARY) WHERE `id` IN ({}) FOR UPDATE",
         list("?", rows)
     )
 }
@@ -106,4 +110,8 @@ fn guarded_update(table: &str, fields: &[String]) -> String {
     let columns = fields.iter().map(String::as_str).chain(["`deleted`", "`updated_at`", "`log_offset`", "`version`"]);
     let assigned: Vec<_> = columns.map(|column| format!("{column} = ?")).collect();
     format!("UPDATE {table} SET {} WHERE `id` = ? AND `version` < ?", assigned.join(", "))
+}
+
+fn raise_offset(table: &str) -> String {
+    format!("UPDATE {table} SET `log_offset` = GREATEST(`log_offset`, ?) WHERE `id` = ? AND `version` = ?")
 }

@@ -1,0 +1,13 @@
+//! The specification of `table`, as tests against a real database: one binary, a module per subject.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod batches;
+mod failures;
+mod guard;
+mod house;
+mod migrations;
+mod order;
+mod purge;
+mod round_trip;
+mod unique;
