@@ -112,7 +112,7 @@ pub(super) fn read<'a>(
         Shape::Duration => duration(cursor),
         Shape::Union(branches) => {
             let shape = branches.get(cursor.index()?).ok_or("a union has no such branch")?;
-            read(records, shape, cursor, depth + 1)
+            read(records, shape, cursor, depth)
         }
     }
 }

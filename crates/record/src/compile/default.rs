@@ -82,7 +82,7 @@ impl Reader<'_> {
             }
             (Shape::Record(index), Json::Object(members)) => self.record(*index, members, depth),
             // Of the first type only: of any other, readers of other makes take null or fail.
-            (Shape::Union(branches), raw) => self.tree(branches.first()?, raw, depth + 1),
+            (Shape::Union(branches), raw) => self.tree(branches.first()?, raw, depth),
             _ => None,
         }
     }

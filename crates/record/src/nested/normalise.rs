@@ -188,7 +188,7 @@ impl<'s> Normaliser<'s> {
         for mode in [Mode::Strict, outer] {
             for branch in branches {
                 self.mode = mode;
-                self.value(branch, limits, tree, depth + 1, out);
+                self.value(branch, limits, tree, depth, out);
                 self.mode = outer;
                 if self.faults.len() == faults || self.steps > MAX_STEPS {
                     return;
@@ -207,7 +207,7 @@ impl<'s> Normaliser<'s> {
     fn no_branch(&mut self, branches: &[Shape], limits: &Limits, tree: &Tree<'_>, depth: usize) {
         let mut others = branches.iter().filter(|branch| !matches!(branch, Shape::Null));
         match (others.next(), others.next()) {
-            (Some(only), None) => self.value(only, limits, tree, depth + 1, &mut String::new()),
+            (Some(only), None) => self.value(only, limits, tree, depth, &mut String::new()),
             _ => self.expected("none of the types that the schema allows here accepts this"),
         }
     }
