@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use crate::field::{Kind, Limits};
 
-/// How many arrays, maps and records may lie in each other below a field: MariaDB's JSON has 31 levels, the field among them. A
-/// union is no level: none lies directly in another.
+/// How many arrays, maps and records may lie below a field's own: MariaDB's JSON has 31 levels, the field's among them.
+/// A union is no level: none lies directly in another.
 pub(crate) const MAX_DEPTH: usize = 30;
 
 /// A nested type together with the records that it refers to.
