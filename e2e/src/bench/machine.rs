@@ -32,7 +32,7 @@ pub async fn facts(servers: &Servers) -> Result<Value> {
 /// The facts as lines for people.
 #[must_use]
 pub fn lines(facts: &Value) -> String {
-    let entries = facts.as_object().into_iter().flatten();
+    let entries = facts.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null() && *value != "");
     let shown = entries.map(|(name, value)| match value {
         Value::String(text) => format!("{name} {text}"),
         other => format!("{name} {other}"),
