@@ -1,5 +1,7 @@
 //! PROTOCOL R13: one transaction brings a batch into the table and reads back what the table holds then.
 
+use std::sync::Arc;
+
 use std::collections::HashMap;
 
 use chrono::NaiveDateTime;
@@ -115,10 +117,10 @@ impl EntityTable {
         row: &Incoming<'_>,
         stamp: NaiveDateTime,
     ) -> Result<(), TableError> {
-        let query = sqlx::query(AssertSqlSafe(self.statements.guarded_update.clone()));
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.guarded_update)));
         let query = self.bind_row(query, row, stamp).bind(row.id.as_str().to_owned()).bind(row.version.get());
         query.execute(&mut *connection).await?;
-        let query = sqlx::query(AssertSqlSafe(self.statements.raise_offset.clone())).bind(row.offset);
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.raise_offset))).bind(row.offset);
         query.bind(row.id.as_str().to_owned()).bind(row.version.get()).execute(connection).await?;
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Reading one row as it stands in the table: for a read that missed the cache, and for a re-assert.
 
+use std::sync::Arc;
+
 use record::{Record, RecordId, Version};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -22,7 +24,7 @@ impl EntityTable {
     /// # Errors
     /// [`TableError`].
     pub async fn select(&self, id: &RecordId) -> Result<Option<StoredRow>, TableError> {
-        let statement = self.statements.select.clone();
+        let statement = Arc::clone(&self.statements.select);
         let row = self
             .database
             .with(async |connection| {

@@ -1,9 +1,16 @@
 //! The whole system on real servers, as a user meets it.
 
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod every_type;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod journey;
+#[cfg(test)]
 mod migrate;
+#[cfg(test)]
 mod observability;
+#[cfg(test)]
 mod order;
