@@ -19,7 +19,7 @@ const SESSION: [&str; 4] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
     "SET SESSION innodb_lock_wait_timeout = 5",
-    "SET SESSION lock_wait_timeout = 5000",
+    "SET SESSION lock_wait_timeout = 5",
 ];
 
 /// How long a call waits for its turn at one of our connections.

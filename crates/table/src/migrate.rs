@@ -171,7 +171,7 @@ fn wider(entity: &Entity, found: &Found, column: &Column) -> Result<Option<Strin
             };
             Ok(Some(format!("{} {} {text} NULL", quoted(&column.name), found.kind)))
         }
-        Verdict::Widen => Ok(Some(column.definition())),
+        Verdict::Widen => Ok(None),
     }
 }
 

@@ -72,14 +72,14 @@ fn post(body: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 /// What is wrong, the body, and pointer and code of each fault.
-type Misfit = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+type Misfit<'a> = (&'a str, &'a str, &'static [(&'static str, &'static str)]);
 
 /// Bodies that are JSON and do not fit the schema of users.
 fn records() -> Vec<Case> {
     let long = format!(r#"{{"name":"{}","age":1}}"#, SECRET.repeat(43));
     let deep = format!(r#"{{"name":"s3cret","age":1,"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
     let deep_name = format!(r#"{{"name":{}{},"age":1}}"#, "[".repeat(20_000), "]".repeat(20_000));
-    let misfits: [Misfit; 30] = [
+    let misfits: [Misfit<'_>; 30] = [
         ("another type", r#"{"name":1,"age":"s3cret"}"#, &[("/name", "type"), ("/age", "type")]),
         ("null where there must be a value", r#"{"name":null,"age":null}"#, &[("/name", "type"), ("/age", "type")]),
         ("an object for a string", r#"{"name":{"s3cret":1},"age":1}"#, &[("/name", "type")]),

@@ -1,5 +1,7 @@
 //! Batches of every size, and two writers whose batches overlap.
 
+use std::sync::Arc;
+
 use futures_util::future::join;
 use record::RecordId;
 use service::FailureClass;
@@ -59,7 +61,7 @@ async fn writer(house: &House, table: &EntityTable, seed: u64, step: u64) -> usi
 #[tokio::test]
 async fn two_writers_with_overlapping_batches_both_end_and_the_newest_wins() {
     let house = House::of(THING).await;
-    let other = EntityTable::new(database(&house.accounts.persister), house.entity.clone());
+    let other = EntityTable::new(database(&house.accounts.persister), Arc::clone(&house.entity));
     let (first, second) = join(writer(&house, &house.table, 1, 1), writer(&house, &other, 2, 2)).await;
     // Locked in one order they never deadlock. Unsorted, or read back by a scan, they do in every tenth batch.
     assert!(first + second <= 2, "{first} + {second} tries were in vain: in which order are rows locked?");

@@ -1,5 +1,7 @@
 //! What goes wrong on a real server, and the class that it is given (FACTS: decided on numbers).
 
+use std::sync::Arc;
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
@@ -29,7 +31,7 @@ pub(crate) async fn house_on(server: &stack::Database) -> House {
 
 /// The table with an impatient pool of one connection.
 fn single(house: &House, timeout: Duration) -> EntityTable {
-    EntityTable::new(patient_database(&house.accounts.persister, timeout, 1), house.entity.clone())
+    EntityTable::new(patient_database(&house.accounts.persister, timeout, 1), Arc::clone(&house.entity))
 }
 
 fn number(error: &TableError) -> Option<u16> {
@@ -81,7 +83,7 @@ async fn strict_mode_is_ours_whatever_the_server_has() {
     let house = house_on(&server).await;
     let before = server.query("SELECT @@GLOBAL.sql_mode").unwrap();
     server.query("SET GLOBAL sql_mode = ''").unwrap();
-    let lax = EntityTable::new(database(&house.accounts.persister), house.entity.clone());
+    let lax = EntityTable::new(database(&house.accounts.persister), Arc::clone(&house.entity));
     let long = house.put("a", 1, 1, "more than ten characters");
     let error = lax.apply(&[long], stamp()).await;
     server.query(&format!("SET GLOBAL sql_mode = '{}'", before.trim())).unwrap();
@@ -104,11 +106,11 @@ async fn a_lost_grant_is_fatal_and_so_is_a_lost_account() {
     let house = House::of(THING).await;
     let (user, schema) = (user(&house.accounts.persister), schema(&house.accounts.persister));
     house.sql(&format!("REVOKE UPDATE ON `{}`.* FROM '{user}'@'127.0.0.1'", schema.replace('_', "\\_"))).await;
-    let table = EntityTable::new(database(&house.accounts.persister), house.entity.clone());
+    let table = EntityTable::new(database(&house.accounts.persister), Arc::clone(&house.entity));
     let error = apply_error(&house, &table).await;
     assert_eq!((number(&error), error.class()), (Some(1142), Fatal));
     house.sql(&format!("DROP USER '{user}'@'127.0.0.1'")).await;
-    let table = EntityTable::new(database(&house.accounts.persister), house.entity.clone());
+    let table = EntityTable::new(database(&house.accounts.persister), Arc::clone(&house.entity));
     let error = apply_error(&house, &table).await;
     assert_eq!((number(&error), error.class()), (Some(1045), Fatal));
 }
@@ -117,7 +119,7 @@ async fn a_lost_grant_is_fatal_and_so_is_a_lost_account() {
 async fn an_account_that_may_only_read_can_read_and_not_write() {
     let house = House::of(THING).await;
     house.apply(&[house.put("a", 1, 1, "a")]).await;
-    let table = EntityTable::new(database(&house.accounts.ingest), house.entity.clone());
+    let table = EntityTable::new(database(&house.accounts.ingest), Arc::clone(&house.entity));
     assert!(table.select(&crate::house::key("a")).await.unwrap().is_some());
     assert_eq!(apply_error(&house, &table).await.class(), Fatal);
 }

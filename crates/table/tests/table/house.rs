@@ -94,7 +94,7 @@ impl House {
 
     /// A connection as root, for tests that hold a lock.
     pub(crate) async fn session(&self) -> sqlx::pool::PoolConnection<sqlx::MySql> {
-        self.root.acquire().await.unwrap()
+        Box::pin(self.root.acquire()).await.unwrap()
     }
 
     /// Until a transaction waits for a row, anywhere in the server: it must be a server that no other test uses.

@@ -24,7 +24,7 @@ const NEW: &str = r#"{"type": "record", "name": "Thing", "fields": [
 
 /// Every column with its type, in order.
 async fn columns(accounts: &Accounts) -> Vec<String> {
-    let pool = sqlx::MySqlPool::connect(&accounts.root).await.unwrap();
+    let pool = Box::pin(sqlx::MySqlPool::connect(&accounts.root)).await.unwrap();
     let sql = "SELECT CAST(CONCAT(table_name, '.', column_name, ' ', column_type, ' ', is_nullable) AS CHAR) \
                FROM information_schema.columns WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position";
     sqlx::query_scalar(sql).fetch_all(&pool).await.unwrap()
@@ -145,7 +145,7 @@ async fn only_the_account_for_it_can_migrate() {
 /// A table that somebody has had for years.
 async fn with_table(definition: &str) -> Accounts {
     let accounts = accounts();
-    let pool = sqlx::MySqlPool::connect(&accounts.root).await.unwrap();
+    let pool = Box::pin(sqlx::MySqlPool::connect(&accounts.root)).await.unwrap();
     for sql in definition.split(';') {
         sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     }

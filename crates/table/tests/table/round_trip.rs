@@ -1,5 +1,7 @@
 //! Every kind of value makes the round trip: record → apply → select → the same record.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use record::{Field, Kind, Record, Shape, Value};
@@ -168,7 +170,7 @@ fn values(field: &Field) -> BoxedStrategy<Value<'static>> {
 
 /// Records of the house's entity, a fifth of the values null.
 fn records(house: &House) -> BoxedStrategy<Vec<Record<'static>>> {
-    let entity = house.entity.clone();
+    let entity = Arc::clone(&house.entity);
     let fields: Vec<_> = entity.fields().iter().map(|f| prop_oneof![1 => Just(Value::Null), 4 => values(f)]).collect();
     let record = fields.prop_map(move |values| entity.assemble(values).unwrap());
     prop::collection::vec(record, 1..12).boxed()
