@@ -88,7 +88,6 @@ struct Found {
 async fn complete(connection: &mut MySqlConnection, entity: &Entity) -> Result<Migrated, TableError> {
     let found = columns(connection, entity).await?;
     let of = |name: &str| found.iter().find(|found| found.name.eq_ignore_ascii_case(name));
-    check_key(connection, entity, of("id")).await?;
     let mut migrated = Migrated::default();
     let mut changes = Vec::new();
     let fields = ddl::field_columns(entity);
@@ -171,7 +170,7 @@ fn wider(entity: &Entity, found: &Found, column: &Column) -> Result<Option<Strin
             };
             Ok(Some(format!("{} {} {text} NULL", quoted(&column.name), found.kind)))
         }
-        Verdict::Widen => Ok(None),
+        Verdict::Widen => Ok(Some(column.definition())),
     }
 }
 

@@ -122,7 +122,7 @@ fn json(field: &str) -> BoxedStrategy<String> {
                 .prop_recursive(20, 20, 1, |inner| (any::<i32>(), inner).prop_map(|(n, inner)| nested(n, &inner)))
                 .boxed()
         }
-        "tree" => (0..8_usize).prop_map(|depth| tree(depth)).boxed(),
+        "tree" => (0..8_usize).prop_map(tree).boxed(),
         other => panic!("no values for {other}"),
     }
 }
