@@ -19,7 +19,7 @@ pub async fn facts(servers: &Servers) -> Result<Value> {
         "cores": cores,
         "processor": field("/proc/cpuinfo", "model name"),
         "memory": field("/proc/meminfo", "MemTotal"),
-        "kernel": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+        "kernel": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().split('-').next(),
         "redis": redis_version(servers).await?,
         "kafka": Tools::find().kafka()?.folder.file_name().map(|name| name.to_string_lossy().into_owned()),
         "database": database,
