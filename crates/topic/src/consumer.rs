@@ -1,19 +1,27 @@
 //! Consuming with assignment and commit in our own hands. A plain thread polls; rebalances are handled whole inside the
-//! callback (stop, drain, commit, unassign), since later is too late; offsets are committed only by hand.
+//! callback (stop, drain, commit, unassign), since later is too late; only offsets that were laid down by hand are
+//! committed.
+//!
+//! In the background librdkafka's own timer commits them (`enable.auto.commit`, but never `enable.auto.offset.store`):
+//! of a manual asynchronous commit rdkafka 0.39 never tells the outcome (rust-rdkafka issue 856), and a commit that fails
+//! unseen leaves the group behind for as long as its partition is idle.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::{Envelope, KafkaSettings, MemberSettings, TopicError, client};
+
+/// How soon offsets that were laid down are committed. Where none were, this costs no call.
+pub const COMMIT_WITHIN: Duration = Duration::from_millis(50);
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,7 +55,8 @@ pub trait Assignment: Send + Sync + 'static {
     /// next one to be read. With `lost` they belong to another member already and nothing may be committed.
     fn revoked(&self, partitions: &[Partition], lost: bool) -> Vec<(Partition, i64)>;
 
-    /// A commit ended: `Ok` holds the committed offset.
+    /// A commit ended: `Ok` holds the committed offset. One that failed is tried again by itself, as long as the
+    /// partition is ours.
     fn committed(&self, partition: &Partition, result: Result<i64, CommitFailed>);
 }
 
@@ -64,26 +73,24 @@ impl<A: Assignment> ClientContext for Context<A> {
 }
 
 impl<A: Assignment> ConsumerContext for Context<A> {
+    /// `cooperative-sticky` is what we set, so that all changes are incremental.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = partitions(list);
         let done = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.0.assigned(&partitions);
-            match consumer.rebalance_protocol() {
-                RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
-                _ => consumer.assign(list),
-            }
+            consumer.incremental_assign(list)
         } else {
             let lost = consumer.assignment_lost();
             let offsets = self.0.revoked(&partitions, lost);
             if !lost {
+                // Also laid down: what was before would else be committed over it when the partition is unassigned. Where
+                // this fails the commit fails, too, and is told.
+                consumer.store_offsets(&list_of(&offsets)).ok();
                 for (partition, offset) in offsets {
                     self.0.committed(&partition, commit_now(consumer, &partition, offset).map_err(Into::into));
                 }
             }
-            match consumer.rebalance_protocol() {
-                RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
-                _ => consumer.unassign(),
-            }
+            consumer.incremental_unassign(list)
         };
         if let Err(error) = done {
             tracing::error!(%error, "the group's new assignment was not taken");
@@ -92,16 +99,18 @@ impl<A: Assignment> ConsumerContext for Context<A> {
 
     fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
         for element in list.elements() {
+            // A partition of which nothing was due is in the list, too.
+            let Offset::Offset(offset) = element.offset() else { continue };
             let partition = Partition { topic: element.topic().into(), number: element.partition() };
-            let failed = element.error().err().or(result.clone().err());
-            let outcome = match (failed.and_then(|error| error.rdkafka_error_code()), element.offset()) {
-                (Some(code), _) => Err(code.into()),
-                (None, Offset::Offset(offset)) => Ok(offset),
-                (None, _) => Err(RDKafkaErrorCode::NoOffset.into()),
-            };
+            let failed = element.error().and(result.clone()).err();
+            let outcome = failed.map_or(Ok(offset), |error| Err(code(&error).into()));
             self.0.committed(&partition, outcome);
         }
     }
+}
+
+fn code(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
@@ -122,9 +131,9 @@ fn commit_now<C: ConsumerContext>(
     let mut tries = 0;
     loop {
         tries += 1;
-        match consumer.commit(&list(&[(partition.clone(), offset)]), CommitMode::Sync) {
+        match consumer.commit(&list_of(&[(partition.clone(), offset)]), CommitMode::Sync) {
             Ok(()) => return Ok(offset),
-            Err(error) => match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
+            Err(error) => match code(&error) {
                 Code::RequestTimedOut | Code::NotCoordinator | Code::CoordinatorLoadInProgress if tries < 3 => {}
                 code => return Err(code),
             },
@@ -132,7 +141,7 @@ fn commit_now<C: ConsumerContext>(
     }
 }
 
-fn list(offsets: &[(Partition, i64)]) -> TopicPartitionList {
+fn list_of(offsets: &[(Partition, i64)]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for (partition, offset) in offsets {
         if let Err(error) = list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(*offset)) {
@@ -187,35 +196,75 @@ impl<A: Assignment> Consumer<A> {
         }))
     }
 
-    /// Stops fetching these partitions; polling must go on.
+    /// Stops fetching this partition; polling must go on.
     ///
     /// # Errors
-    /// They are not ours.
+    /// It is not ours.
     pub fn pause(&self, partition: &Partition) -> Result<(), TopicError> {
-        self.base.pause(&list(&[(partition.clone(), 0)])).map_err(Into::into)
+        self.base.pause(&self.ours(partition)?).map_err(Into::into)
     }
 
-    /// Fetches these partitions again.
+    /// Fetches this partition again, from the message after the last one that was polled.
     ///
     /// # Errors
-    /// They are not ours.
+    /// It is not ours.
     pub fn resume(&self, partition: &Partition) -> Result<(), TopicError> {
-        self.base.resume(&list(&[(partition.clone(), 0)])).map_err(Into::into)
+        self.base.resume(&self.ours(partition)?).map_err(Into::into)
     }
 
-    /// Commits in the background; [`Assignment::committed`] learns of each partition's outcome.
+    /// librdkafka calls it a success to pause what is not assigned.
+    fn ours(&self, partition: &Partition) -> Result<TopicPartitionList, TopicError> {
+        let assigned = self.base.assignment()?;
+        match assigned.find_partition(&partition.topic, partition.number) {
+            Some(_) => Ok(list_of(&[(partition.clone(), 0)])),
+            None => Err(TopicError::Refused(KafkaError::PauseResume("the partition is not assigned".to_owned()))),
+        }
+    }
+
+    /// Lays these offsets down, to be committed in the background within [`COMMIT_WITHIN`];
+    /// [`Assignment::committed`] learns of each partition's outcome.
     ///
     /// # Errors
-    /// The commit could not even be begun.
+    /// None of them could be taken. Where only some could not (their partition is not ours any more),
+    /// [`Assignment::committed`] has learned of it.
     pub fn commit(&self, offsets: &[(Partition, i64)]) -> Result<(), TopicError> {
-        self.base.commit(&list(offsets), CommitMode::Async).map_err(Into::into)
+        let list = list_of(offsets);
+        let stored = self.base.store_offsets(&list);
+        let refused = list.elements().into_iter().filter_map(|element| {
+            let partition = Partition { topic: element.topic().into(), number: element.partition() };
+            Some((partition, code(&element.error().err()?)))
+        });
+        for (partition, code) in refused {
+            self.assignment().committed(&partition, Err(code.into()));
+        }
+        stored.map_err(Into::into)
     }
 
-    /// Leaves the group: what is assigned is revoked, which drains and commits it, on the next polls.
+    /// Leaves the group: what is assigned is revoked, which drains and commits it, on the next polls. A drop does the same.
     pub fn leave(&self) {
         self.base.unsubscribe();
     }
 }
+
+impl<A: Assignment> Drop for Consumer<A> {
+    /// Gives back what is assigned before the client closes: an assignment that it meets unserved while it closes makes
+    /// librdkafka 2.12 end the group's state, and the revoke that follows waits for an answer for ever.
+    fn drop(&mut self) {
+        self.leave();
+        let until = Instant::now() + LEAVE_WITHIN;
+        while Instant::now() < until {
+            let since = Instant::now();
+            let quiet = self.base.poll(QUIET).is_none() && since.elapsed() >= QUIET;
+            if quiet && self.base.assignment().is_ok_and(|assigned| assigned.count() == 0) {
+                break;
+            }
+        }
+    }
+}
+
+/// A poll that serves a rebalance comes back sooner than it was told to wait.
+const QUIET: Duration = Duration::from_millis(50);
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// `auto.offset.reset=earliest`: a group that is new to a topic must not skip what is there.
 fn config(settings: &KafkaSettings, member: &MemberSettings) -> ClientConfig {
@@ -226,7 +275,8 @@ fn config(settings: &KafkaSettings, member: &MemberSettings) -> ClientConfig {
         .set("session.timeout.ms", member.session_timeout_ms.as_millis().to_string())
         .set("heartbeat.interval.ms", (member.session_timeout_ms.as_millis() / 5).to_string())
         .set("max.poll.interval.ms", member.poll_interval_most_ms.as_millis().to_string())
-        .set("enable.auto.commit", "false")
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", COMMIT_WITHIN.as_millis().to_string())
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("queued.max.messages.kbytes", "16384")

@@ -37,11 +37,8 @@ impl Envelope {
     /// The event in it, or why it is none.
     #[must_use]
     pub fn decode(&self) -> Decoded<'_> {
-        let headers = Headers {
-            version: self.version.as_deref(),
-            op: self.op.as_deref(),
-            origin: self.origin.as_deref(),
-        };
+        let headers =
+            Headers { version: self.version.as_deref(), op: self.op.as_deref(), origin: self.origin.as_deref() };
         Event::decode(self.key.as_deref(), self.value.as_deref(), headers)
     }
 

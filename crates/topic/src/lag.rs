@@ -12,7 +12,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntGaugeVec, Opts};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use service::Supervisor;
 use service::metrics::prefixed;
@@ -33,7 +33,7 @@ pub struct Position {
     pub committed: i64,
     /// The offset that the next event will get.
     pub end: i64,
-    /// Birth of the first uncommitted event in microseconds; `None` without one, or while it has not been read yet.
+    /// Birth of the first uncommitted event in microseconds; `None` without one, or while it could not be read yet.
     pub oldest_birth: Option<u64>,
 }
 
@@ -41,11 +41,21 @@ pub struct Position {
 pub struct GroupLag {
     consumer: BaseConsumer<Quiet>,
     known: HashMap<Partition, Position>,
+    /// The committed offset whose event's birth was read last.
+    read: HashMap<Partition, i64>,
 }
 
 impl std::fmt::Debug for GroupLag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GroupLag").field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+impl Position {
+    /// How many offsets the group is behind. After a topic was made anew the committed offset may be beyond its end.
+    #[must_use]
+    pub fn behind(&self) -> i64 {
+        (self.end - self.committed).max(0)
     }
 }
 
@@ -64,13 +74,14 @@ impl GroupLag {
             // One event per partition is wanted, not a prefetch.
             .set("queued.min.messages", "1")
             .set("fetch.message.max.bytes", "16384");
-        Ok(Self { consumer: BaseConsumer::from_config_and_context(&config, Quiet)?, known: HashMap::new() })
+        let consumer = BaseConsumer::from_config_and_context(&config, Quiet)?;
+        Ok(Self { consumer, known: HashMap::new(), read: HashMap::new() })
     }
 
     /// Looks at every partition of the topics.
     ///
     /// # Errors
-    /// Kafka is away or refuses; what was known stays true but old.
+    /// Kafka is away or refuses: nothing is known of the moment.
     pub fn look(&mut self, topics: &[String]) -> Result<&HashMap<Partition, Position>, TopicError> {
         let mut asked = TopicPartitionList::new();
         for topic in topics {
@@ -79,27 +90,40 @@ impl GroupLag {
                 asked.add_partition(topic, number);
             }
         }
-        let committed = self.consumer.committed_offsets(asked, TIMEOUT)?;
-        for element in committed.elements() {
-            let partition = Partition { topic: element.topic().into(), number: element.partition() };
-            let (low, end) = self.consumer.fetch_watermarks(&partition.topic, partition.number, TIMEOUT)?;
-            let committed = match element.offset() {
-                Offset::Offset(offset) => offset,
-                _ => low,
-            };
-            let before = self.known.get(&partition).filter(|known| known.committed == committed && committed < end);
-            let oldest_birth = before.and_then(|known| known.oldest_birth);
-            self.known.insert(partition, Position { committed, end, oldest_birth });
+        let mut found = HashMap::new();
+        if asked.count() > 0 {
+            for element in self.consumer.committed_offsets(asked, TIMEOUT)?.elements() {
+                // Without an answer for this partition the group would look as if it had never committed.
+                element.error()?;
+                let partition = Partition { topic: element.topic().into(), number: element.partition() };
+                let position = self.position(&partition, element.offset())?;
+                found.insert(partition, position);
+            }
         }
+        // What is no longer there (a deleted topic) is not behind either.
+        self.known = found;
         self.read_births()?;
         Ok(&self.known)
     }
 
-    /// Reads the first uncommitted event of every partition that is behind and whose birth is not known.
+    fn position(&self, partition: &Partition, committed: Offset) -> Result<Position, TopicError> {
+        let (low, end) = self.consumer.fetch_watermarks(&partition.topic, partition.number, TIMEOUT)?;
+        let committed = match committed {
+            Offset::Offset(offset) => offset,
+            _ => low,
+        };
+        // Until the event that is the oldest now has been read, the age of the one before it: a little too old, where
+        // none would look as if nothing waited.
+        let before = self.known.get(partition).filter(|_| committed < end);
+        Ok(Position { committed, end, oldest_birth: before.and_then(|known| known.oldest_birth) })
+    }
+
+    /// Reads the first uncommitted event of every partition that is behind, where it is another than the last time.
     fn read_births(&mut self) -> Result<(), TopicError> {
         let mut wanted = TopicPartitionList::new();
+        self.read.retain(|partition, at| self.known.get(partition).is_some_and(|known| known.committed == *at));
         for (partition, position) in &self.known {
-            if position.committed < position.end && position.oldest_birth.is_none() {
+            if position.committed < position.end && !self.read.contains_key(partition) {
                 wanted.add_partition_offset(&partition.topic, partition.number, Offset::Offset(position.committed))?;
             }
         }
@@ -112,14 +136,24 @@ impl GroupLag {
         while missing > 0 && Instant::now() < until {
             let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) else { continue };
             let partition = Partition { topic: message.topic().into(), number: message.partition() };
-            if let Some(position) = self.known.get_mut(&partition).filter(|known| known.oldest_birth.is_none()) {
-                position.oldest_birth = Envelope::new(&message).birth_micros();
+            if self.read.contains_key(&partition) {
+                continue; // a later event of a partition whose first was read
+            }
+            if let Some(position) = self.known.get_mut(&partition) {
+                position.oldest_birth = Some(birth_micros(&message));
+                self.read.insert(partition, position.committed);
                 missing -= 1;
             }
         }
         self.consumer.unassign()?;
         Ok(())
     }
+}
+
+/// What has no readable version waits all the same: then the broker's own time of it counts.
+fn birth_micros(message: &BorrowedMessage<'_>) -> u64 {
+    let appended = || message.timestamp().to_millis().and_then(|millis| u64::try_from(millis).ok());
+    Envelope::new(message).birth_micros().unwrap_or_else(|| appended().unwrap_or(0) * 1000)
 }
 
 /// Runs [`observe`] on a thread of its own for the life of the process.
@@ -215,7 +249,7 @@ impl LagMetrics {
     #[must_use]
     pub fn events_behind(&self) -> i64 {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.positions.values().map(|(_, position)| position.end - position.committed).sum()
+        shown.positions.values().map(|(_, position)| position.behind()).sum()
     }
 }
 
@@ -227,9 +261,13 @@ impl Collector for LagMetrics {
     fn collect(&self) -> Vec<MetricFamily> {
         let now = (self.now_micros)();
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is no longer there must not stand still at its last value.
+        self.events.reset();
+        self.alias.reset();
+        self.oldest.reset();
         for (partition, (entity, position)) in &shown.positions {
             let number = partition.number.to_string();
-            let behind = (position.end - position.committed).max(0);
+            let behind = position.behind();
             self.events.with_label_values(&[entity, &number]).set(behind);
             self.alias.with_label_values(&[&*self.group, &*partition.topic, &number]).set(behind);
             let outbox = shown.outbox_heads.get(entity).copied();

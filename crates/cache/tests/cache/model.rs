@@ -219,8 +219,8 @@ impl Both<'_> {
     }
 
     async fn fill(&mut self, of: usize, by: i64, newest: bool) -> Result<(), TestCaseError> {
-        let given = self.leases.iter().enumerate().rev().filter(|(_, (for_, _))| *for_ == of);
-        let Some((number, (_, lease))) = given.skip(usize::from(!newest)).next() else { return Ok(()) };
+        let mut given = self.leases.iter().enumerate().rev().filter(|(_, (for_, _))| *for_ == of);
+        let Some((number, (_, lease))) = given.nth(usize::from(!newest)) else { return Ok(()) };
         let version = self.around(of, by);
         let entry = Entry { entity: "users".to_owned(), id: id(&self.ids[of]), version, content: json(ANN) };
         let filled = self.cache.cache.fill(lease, &entry).await.expect("the script answers");
