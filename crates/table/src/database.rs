@@ -110,7 +110,9 @@ impl Database {
         W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
     {
         let (_turn, mut connection) = self.connection().await?;
-        let done = tokio::time::timeout(timeout, work(&mut connection)).await.unwrap_or(Err(TableError::Unanswered));
+        // Boxed, as everywhere here: a transaction's future is large, and would make every future around it so.
+        let done = tokio::time::timeout(timeout, Box::pin(work(&mut connection))).await;
+        let done = done.unwrap_or(Err(TableError::Unanswered));
         if let Err(error) = &done {
             // Without a farewell, for which a server that hangs would let us wait.
             drop(connection.detach());
@@ -124,7 +126,6 @@ impl Database {
     async fn connection(&self) -> Result<(OwnedSemaphorePermit, PoolConnection<MySql>), TableError> {
         let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| TableError::Saturated)?.map_err(|_| sqlx::Error::PoolClosed)?;
-        // Boxed: the future of a new connection is large, and would make every future around it so.
         Ok((turn, Box::pin(self.pool.acquire()).await?))
     }
 

@@ -88,6 +88,7 @@ struct Found {
 async fn complete(connection: &mut MySqlConnection, entity: &Entity) -> Result<Migrated, TableError> {
     let found = columns(connection, entity).await?;
     let of = |name: &str| found.iter().find(|found| found.name.eq_ignore_ascii_case(name));
+    check_key(connection, entity, of("id")).await?;
     let mut migrated = Migrated::default();
     let mut changes = Vec::new();
     let fields = ddl::field_columns(entity);

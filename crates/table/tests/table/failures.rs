@@ -260,15 +260,22 @@ async fn a_killed_server_is_transient_at_once_and_a_restarted_one_is_used_again(
     // Every connection of the pool is open.
     let pings = (0..4).map(|n| house.put(&n.to_string(), 1, n, "a"));
     futures_util::future::join_all(pings.map(|row| async { house.apply(&[row]).await })).await;
-    server.kill().unwrap();
-    for call in 0..3 {
+    let refused = async |what: &str| {
         let begun = Instant::now();
         let error = apply_error(&house, &house.table).await;
-        assert_eq!(error.class(), Transient, "call {call}: {error}");
-        assert!(begun.elapsed() < Duration::from_secs(4), "call {call} took {:?}", begun.elapsed());
-    }
+        assert_eq!(error.class(), Transient, "{what}: {error}");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{what}: took {:?}", begun.elapsed());
+    };
+    server.kill().unwrap();
+    refused("on a connection that was open").await;
     server.restart().unwrap();
+    // All four connections broke; only one call has paid for it.
     assert_eq!(house.apply(&[house.put("0", 2, 9, "b")]).await, [held(2, 9, true)]);
+    server.kill().unwrap();
+    refused("on the connection that was open").await;
+    refused("without a connection").await;
+    server.restart().unwrap();
+    assert_eq!(house.apply(&[house.put("0", 3, 10, "c")]).await, [held(3, 10, true)]);
 }
 
 #[tokio::test]
