@@ -7,7 +7,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # The one build profile of development, tests and `make up`: a second one would build everything twice.
 PROFILE := ci
-STACK := $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)/stack
+BUILT := $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)
+STACK := $(BUILT)/stack
 # What CI checks of the model: the draft's fault, knocked-out rules, and faults that the rules survive.
 MODEL_SHORT := d01 k01 k07 k09 k11-no k25 f02 f05 f09 f12 f15 f17 f20 f22 f31b
 
@@ -61,8 +62,8 @@ model-short: ## the model's short list, as CI runs it
 bench: ## what each decision costs, as ratios (ARGS="…" for some)
 	@crates/stack/packages.sh bench
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
-	$(CARGO) run --profile $(PROFILE) -p e2e --bin bench -- $(ARGS)
+	@$(BUILT)/bench $(ARGS)
 
 bench-seed: ## 1,000 writes a second for a minute over six partitions: the curve of events behind
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
-	$(CARGO) run --profile $(PROFILE) -p e2e --bin bench-seed -- $(ARGS)
+	@$(BUILT)/bench-seed $(ARGS)

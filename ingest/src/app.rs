@@ -48,6 +48,8 @@ impl App {
         for alias in &settings.route_alias {
             anyhow::ensure!(catalog.get(&alias.entity).is_some(), "--route-alias: no entity {}", alias.entity);
         }
+        let listener = TcpListener::bind(settings.listen).with_context(|| format!("--listen {}", settings.listen))?;
+        let address = listener.local_addr()?;
         let metrics = Metrics::new();
         let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &["redis"]));
         let supervisor = Supervisor::new();
@@ -56,8 +58,6 @@ impl App {
                 .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
         let front = parts::start(&settings, &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
-        let listener = TcpListener::bind(settings.listen).with_context(|| format!("--listen {}", settings.listen))?;
-        let address = listener.local_addr()?;
         let http =
             serving::supervise("http", server(&settings, front, HttpMetrics::new(&metrics), listener)?, &supervisor);
         health.set_serving(true);

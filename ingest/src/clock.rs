@@ -11,6 +11,20 @@ use cache::Reading;
 /// Readings in a row that must agree before writes are issued again.
 const ENOUGH: u8 = 2;
 
+/// Not a number of agreements: no reading has come yet.
+const UNREAD: u8 = u8::MAX;
+
+/// What the readings say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Writes may be issued.
+    Agree,
+    /// No write may be issued.
+    Disagree,
+    /// Redis has not answered yet.
+    Unread,
+}
+
 /// Whether writes may be issued.
 #[derive(Debug)]
 pub struct ClockWatch {
@@ -22,10 +36,8 @@ impl ClockWatch {
     /// `d` is D. The first reading that agrees is enough: there is no disagreement yet to recover from.
     #[must_use]
     pub fn new(d: Duration) -> Self {
-        Self {
-            disagree_micros: u64::try_from(d.as_micros()).unwrap_or(u64::MAX),
-            agreements: AtomicU8::new(ENOUGH - 1),
-        }
+        let disagree_micros = u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+        Self { disagree_micros, agreements: AtomicU8::new(UNREAD) }
     }
 
     /// Takes in a reading.
@@ -33,10 +45,11 @@ impl ClockWatch {
         let Reading { sent, now, received } = reading;
         let early = sent.saturating_sub(self.disagree_micros);
         let late = received.saturating_add(self.disagree_micros);
-        let before = self.agreements.load(Ordering::Relaxed);
-        let after = if (early..=late).contains(&now) { ENOUGH.min(before.saturating_add(1)) } else { 0 };
-        self.agreements.store(after, Ordering::Relaxed);
-        if after == 0 && before > 0 {
+        let agrees = (early..=late).contains(&now);
+        // Two readings that come at once must not undo each other.
+        let counted = |before: u8| Some(if agrees { before.saturating_add(1).min(ENOUGH) } else { 0 });
+        let before = self.agreements.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
+        if !agrees && before != Ok(0) {
             tracing::error!(
                 ahead_us = now.cast_signed() - received.cast_signed(),
                 "the clocks of Redis and of this machine disagree: no writes are issued until they agree"
@@ -46,8 +59,12 @@ impl ClockWatch {
 
     /// May a write be issued?
     #[must_use]
-    pub fn agrees(&self) -> bool {
-        self.agreements.load(Ordering::Relaxed) >= ENOUGH
+    pub fn verdict(&self) -> Verdict {
+        match self.agreements.load(Ordering::Relaxed) {
+            UNREAD => Verdict::Unread,
+            ENOUGH => Verdict::Agree,
+            _ => Verdict::Disagree,
+        }
     }
 }
 
@@ -64,14 +81,15 @@ mod tests {
     #[test]
     fn a_clock_that_is_ahead_stops_writes_until_two_readings_agree() {
         let watch = watch();
+        assert_eq!(watch.verdict(), Verdict::Unread, "nothing is known before the first reading");
         watch.observe(Reading { sent: 100, now: 105, received: 110 });
-        assert!(watch.agrees());
+        assert_eq!(watch.verdict(), Verdict::Agree);
         watch.observe(Reading { sent: 200, now: 261, received: 210 });
-        assert!(!watch.agrees(), "Redis is more than D ahead of the moment its answer came");
+        assert_eq!(watch.verdict(), Verdict::Disagree, "Redis is more than D ahead of the moment its answer came");
         watch.observe(Reading { sent: 300, now: 305, received: 310 });
-        assert!(!watch.agrees(), "one reading is not enough");
+        assert_eq!(watch.verdict(), Verdict::Disagree, "one reading is not enough");
         watch.observe(Reading { sent: 400, now: 405, received: 410 });
-        assert!(watch.agrees());
+        assert_eq!(watch.verdict(), Verdict::Agree);
     }
 
     proptest! {
@@ -79,7 +97,7 @@ mod tests {
         fn delay_alone_never_looks_like_disagreement(sent in 0u64..1_000_000, there in 0u64..5_000_000, back in 0u64..5_000_000) {
             let watch = watch();
             watch.observe(Reading { sent, now: sent + there, received: sent + there + back });
-            prop_assert!(watch.agrees());
+            prop_assert_eq!(watch.verdict(), Verdict::Agree);
         }
     }
 }

@@ -34,7 +34,8 @@ impl IngestMetrics {
                 "Outbox entries that the relay brought to the topic, or could not",
                 &["outcome"],
             ),
-            outbox_entries: metrics.gauge("outbox_entries", "Records whose newest version the topic has not acknowledged"),
+            outbox_entries: metrics
+                .gauge("outbox_entries", "Records whose newest version the topic has not acknowledged"),
             unsettled_entries: metrics
                 .gauge("unsettled_entries", "Records that the topic has acknowledged and MySQL does not hold yet"),
             acknowledgements_dropped: metrics.counter(

@@ -85,6 +85,7 @@ pub(crate) fn start(
         cache,
         body_bytes_most: settings.body_bytes_most,
         body_deadline: settings.body_deadline_ms,
+        event_bytes_most: settings.kafka.event_bytes_most,
     })
 }
 

@@ -51,26 +51,23 @@ impl Relay {
         }
     }
 
-    /// Oldest first, until the shard has nothing old any more or the topic does not take it.
+    /// Page by page, oldest first, until the shard has nothing old any more. What cannot be published stays, and keeps
+    /// nothing behind it from the topic.
     async fn relay(&self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
-        let old =
-            |after: Duration| clock::now_micros().saturating_sub(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
-        while !stopping.is_cancelled() {
-            if !self.cache.claim_relay(shard, CLAIM).await? {
-                return Ok(());
-            }
-            let entries = self.cache.pending(shard, old(self.after), BATCH).await?;
-            if entries.is_empty() {
-                return Ok(());
-            }
-            let all = entries.len();
-            let logged: Vec<_> = join_all(entries.into_iter().map(|entry| self.publish(entry))).await;
+        let after = u64::try_from(self.after.as_micros()).unwrap_or(u64::MAX);
+        let until = clock::now_micros().saturating_sub(after);
+        let mut behind = 0;
+        while !stopping.is_cancelled() && self.kafka.is_up() && self.cache.claim_relay(shard, CLAIM).await? {
+            let page = self.cache.pending(shard, behind, until, BATCH).await?;
+            let Some(last) = page.behind else { break };
+            behind = last;
+            let all = page.entries.len();
+            let logged: Vec<_> = join_all(page.entries.into_iter().map(|entry| self.publish(entry))).await;
             let logged: Vec<_> = logged.into_iter().flatten().collect();
             self.metrics.relayed.with_label_values(&["published"]).inc_by(logged.len() as u64);
             self.metrics.relayed.with_label_values(&["failed"]).inc_by((all - logged.len()) as u64);
-            self.cache.logged(&logged).await?;
-            if all < BATCH || logged.len() < all {
-                return Ok(());
+            if !logged.is_empty() {
+                self.cache.logged(&logged).await?;
             }
         }
         Ok(())
@@ -105,11 +102,7 @@ impl Relay {
             return None;
         };
         match entity.parse_stored(&text) {
-            Ok(record) => {
-                let mut datum = Vec::new();
-                entity.write_avro(&record, &mut datum);
-                Some(Change::Upsert { schema: entity.newest_id(), datum: datum.into() })
-            }
+            Ok(record) => Some(entity.change(Some(&record))),
             Err(fault) => {
                 tracing::error!(%fault, entity = entity.name(), "an outbox entry does not fit its schema and stays");
                 None

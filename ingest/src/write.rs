@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use topic::{KafkaSettings, Outgoing, Published, Publisher, TopicError};
 
-use crate::clock::ClockWatch;
+use crate::clock::{ClockWatch, Verdict};
 use crate::metrics::IngestMetrics;
 
 /// What a client wants to be true.
@@ -26,11 +26,13 @@ pub(crate) struct Intent {
     pub(crate) trace: Option<String>,
 }
 
-/// A record in the two forms that it is stored in, or its absence.
+/// A record, or its absence, in the two forms that it travels in.
 #[derive(Debug)]
-pub(crate) enum Wish {
-    Put { json: String, datum: Vec<u8> },
-    Delete,
+pub(crate) struct Wish {
+    /// For the cache.
+    pub(crate) content: Content,
+    /// For the topic.
+    pub(crate) change: Change<'static>,
 }
 
 /// A write that will not be lost; `state` says what that rests on.
@@ -81,8 +83,10 @@ impl WritePath {
     async fn store(&self, intent: &Intent, deadline: Instant) -> Result<Version, Refusal> {
         let mut met_again = false;
         loop {
-            if !self.clock.agrees() {
-                return Err(Refusal::ClocksDisagree);
+            match self.clock.verdict() {
+                Verdict::Agree => {}
+                Verdict::Disagree => return Err(Refusal::ClocksDisagree),
+                Verdict::Unread => return Err(Refusal::CacheAway),
             }
             if Instant::now() >= deadline {
                 return Err(Refusal::Busy);
@@ -104,7 +108,7 @@ impl WritePath {
                     | Written::Absent
                     | Written::Incomplete),
                 ) => unreachable!("{answer:?} answers a key or a precondition, and none was sent"),
-                Err(CacheError::Unanswered(_)) => return Err(Refusal::OutcomeUnknown),
+                Err(CacheError::Unanswered(_) | CacheError::Unexpected(_)) => return Err(Refusal::OutcomeUnknown),
                 Err(CacheError::Saturated) => return Err(Refusal::Busy),
                 Err(_) => return Err(Refusal::CacheAway),
             }
@@ -113,13 +117,14 @@ impl WritePath {
 
     /// R6. `None`: no acknowledgement within the deadline; a late one is taken in all the same.
     async fn publish(&self, intent: Intent, version: Version, deadline: Instant) -> Option<Published> {
-        if !self.kafka.is_up() {
+        // A handler past its deadline produces no more: the relay does.
+        if !self.kafka.is_up() || Instant::now() >= deadline {
             return None;
         }
         let topic = self.kafka_settings.topic(intent.entity.name());
         let (acknowledge, acknowledged) = oneshot::channel();
         let Intent { entity, id, wish, trace } = intent;
-        let event = Event { id, version, origin: Origin::Write, change: wish.into_change(&entity) };
+        let event = Event { id, version, origin: Origin::Write, change: wish.change };
         let tell = self.tell_cache(&entity, &event);
         let outgoing = Outgoing { topic: &topic, event: &event, trace: trace.as_deref() };
         let sent = self.publisher.send(outgoing, move |delivered| {
@@ -154,19 +159,7 @@ impl WritePath {
 
 impl Intent {
     fn to_write(&self, mine: u64) -> Write {
-        let content = match &self.wish {
-            Wish::Put { json, .. } => Content::Json { text: json.clone(), schema: self.entity.newest_id() },
-            Wish::Delete => Content::Tombstone,
-        };
+        let content = self.wish.content.clone();
         Write { entity: self.entity.name().to_owned(), id: self.id.clone(), content, trace: self.trace.clone(), mine }
-    }
-}
-
-impl Wish {
-    fn into_change(self, entity: &Entity) -> Change<'static> {
-        match self {
-            Wish::Put { datum, .. } => Change::Upsert { schema: entity.newest_id(), datum: datum.into() },
-            Wish::Delete => Change::Tombstone,
-        }
     }
 }

@@ -27,6 +27,14 @@ pub(crate) enum LaneError {
 }
 
 impl LaneError {
+    /// The offset of the one event that is in the way; `None` where the whole batch fails alike.
+    pub(crate) fn blocks(&self) -> Option<i64> {
+        match self {
+            Self::Poison { offset, .. } | Self::Displaced { offset } => Some(*offset),
+            Self::Table(_) | Self::Topic(_) => None,
+        }
+    }
+
     pub(crate) fn class(&self) -> FailureClass {
         match self {
             Self::Table(error) => error.class(),

@@ -194,9 +194,9 @@ pub(crate) fn poll(consumer: &Consumer<Lanes>, commit_every: Duration, stopping:
     let mut served = Instant::now();
     while !stopping.is_cancelled() {
         take(consumer);
+        resume(consumer);
         if served.elapsed() >= commit_every {
             commit(consumer);
-            resume(consumer);
             served = Instant::now();
         }
     }

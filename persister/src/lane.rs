@@ -5,7 +5,7 @@
 //! from passing an event that is not in the table.
 
 use std::collections::VecDeque;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,7 +54,7 @@ impl Lane {
     /// Until its partition is given back: then the batch in hand is finished, and nothing more is begun.
     pub(crate) async fn run(mut self) {
         while let Some(batch) = self.take().await {
-            if self.bring(&batch).await.is_break() {
+            if self.bring_all(batch).await.is_break() {
                 return;
             }
         }
@@ -78,28 +78,55 @@ impl Lane {
         Some(batch)
     }
 
-    /// The journey of a batch. `Break`: the partition was taken away before its end, and nothing of it may be committed.
-    async fn bring(&self, batch: &VecDeque<Envelope>) -> ControlFlow<()> {
-        let records = self.insist(|| ready(self.decode(batch).map(coalesce))).await?;
-        let held = self.insist(|| self.apply(&records)).await?;
-        self.insist(|| self.reassert(&records, &held)).await?;
-        self.commit(batch);
-        self.settle(&records, &held);
-        self.count(&records, &held);
+    /// An event that cannot be applied holds what is behind it, never what is before it.
+    async fn bring_all(&self, mut batch: VecDeque<Envelope>) -> ControlFlow<()> {
+        let mut hold = Hold::new(&self.partition, &self.surroundings.metrics);
+        while let Err(error) = self.bring(&batch).await? {
+            let before = batch.iter().position(|envelope| error.blocks() == Some(envelope.offset)).unwrap_or(0);
+            if before > 0 {
+                let behind = batch.split_off(before);
+                Box::pin(self.bring_all(std::mem::replace(&mut batch, behind))).await?;
+            } else if !hold.wait(&error, &self.draining).await {
+                return ControlFlow::Break(());
+            }
+        }
         ControlFlow::Continue(())
     }
 
-    /// Tries a step until it succeeds, or the partition is taken away.
-    async fn insist<T, F>(&self, step: impl Fn() -> F) -> ControlFlow<(), T>
+    /// The journey of a batch. `Break`: the partition was taken away before its end, and nothing of it may be committed. An
+    /// error names the event that cannot be applied.
+    async fn bring(&self, batch: &VecDeque<Envelope>) -> ControlFlow<(), Result<(), LaneError>> {
+        let records = match self.decode(batch) {
+            Ok(events) => coalesce(events),
+            Err(error) => return ControlFlow::Continue(Err(error)),
+        };
+        let (held, at) = match self.insist(|| self.apply(&records)).await? {
+            Ok(applied) => applied,
+            Err(error) => return ControlFlow::Continue(Err(error)),
+        };
+        if let Err(error) = self.insist(|| self.reassert(&records, &held)).await? {
+            return ControlFlow::Continue(Err(error));
+        }
+        self.commit(batch);
+        self.settle(&records, &held);
+        self.count(&records, &held, at);
+        ControlFlow::Continue(Ok(()))
+    }
+
+    /// Tries a step until it succeeds, one event turns out to be in the way, or the partition is taken away.
+    async fn insist<T, F>(&self, step: impl Fn() -> F) -> ControlFlow<(), Result<T, LaneError>>
     where
         F: Future<Output = Result<T, LaneError>>,
     {
         let mut hold = Hold::new(&self.partition, &self.surroundings.metrics);
         loop {
             match step().await {
-                Ok(done) => return ControlFlow::Continue(done),
-                Err(error) if hold.wait(&error, &self.draining).await => {}
-                Err(_) => return ControlFlow::Break(()),
+                Err(error) if error.blocks().is_none() => {
+                    if !hold.wait(&error, &self.draining).await {
+                        return ControlFlow::Break(());
+                    }
+                }
+                ended => return ControlFlow::Continue(ended),
             }
         }
     }
@@ -123,14 +150,16 @@ impl Lane {
         batch.iter().map(event).collect()
     }
 
-    /// R13: one transaction. Only the newest version of each record is decoded in full.
-    async fn apply(&self, records: &[Coalesced<'_>]) -> Result<Vec<Held>, LaneError> {
+    /// R13: one transaction, and when it was committed. Only the newest version of each record is decoded in full.
+    async fn apply(&self, records: &[Coalesced<'_>]) -> Result<(Vec<Held>, u64), LaneError> {
         let incoming = records.iter().map(|record| self.incoming(record)).collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
         let held = self.table.apply(&incoming, clock::now_micros()).await?;
+        let committed_at = clock::now_micros();
         self.surroundings.metrics.apply.observe(begun.elapsed().as_secs_f64());
         let displaced = |record: &Coalesced<'_>| LaneError::Displaced { offset: record.offset };
-        held.into_iter().zip(records).map(|(held, record)| held.ok_or_else(|| displaced(record))).collect()
+        let held = held.into_iter().zip(records).map(|(held, record)| held.ok_or_else(|| displaced(record)));
+        Ok((held.collect::<Result<_, _>>()?, committed_at))
     }
 
     fn incoming<'r>(&self, record: &'r Coalesced<'_>) -> Result<Incoming<'r>, LaneError> {
@@ -178,9 +207,8 @@ impl Lane {
         self.table.entity().name()
     }
 
-    fn count(&self, records: &[Coalesced<'_>], held: &[Held]) {
+    fn count(&self, records: &[Coalesced<'_>], held: &[Held], committed_at: u64) {
         let metrics = &self.surroundings.metrics;
-        let now = clock::now_micros();
         let lag = metrics.write_lag.with_label_values(&[self.entity()]);
         let (mut applied, mut superseded) = (0, 0);
         for (record, held) in records.iter().zip(held) {
@@ -192,7 +220,7 @@ impl Lane {
             }
             if held.fresh && held.version == record.version {
                 #[expect(clippy::cast_precision_loss, reason = "a lag in microseconds is far below 2^53")]
-                lag.observe(now.saturating_sub(record.version.birth_micros()) as f64 / 1e6);
+                lag.observe(committed_at.saturating_sub(record.version.birth_micros()) as f64 / 1e6);
             }
         }
         metrics.fates.with_label_values(&[self.entity(), "applied"]).inc_by(applied);

@@ -58,7 +58,7 @@ impl PersisterMetrics {
             rebalances: metrics.counter_vec("rebalances_total", "Changes of this member's assignment", &["kind"]),
             settles_dropped: metrics.counter(
                 "settles_dropped_total",
-                "Settles given up because Redis was away for too long; their records stay in the cache as unsettled",
+                "Settles given up because Redis did not take them in time; their records stay in the cache as unsettled",
             ),
         };
         for entity in catalog.iter().map(|entity| entity.name()) {

@@ -1,7 +1,7 @@
 //! PROTOCOL R13, the healing half: where the last event of a record is older than its row, compaction would keep the wrong
 //! one, so the row is produced again behind it.
 
-use record::{Change, Event, Origin, RecordId};
+use record::{Event, Origin, RecordId};
 use table::{EntityTable, Held, StoredRow};
 use topic::{Outgoing, Publisher};
 
@@ -22,15 +22,7 @@ pub(crate) async fn reassert(
     id: &RecordId,
 ) -> Result<(), LaneError> {
     let Some(StoredRow { version, record }) = table.select(id).await? else { return Ok(()) };
-    let entity = table.entity();
-    let change = match record {
-        Some(record) => {
-            let mut datum = Vec::new();
-            entity.write_avro(&record, &mut datum);
-            Change::Upsert { schema: entity.newest_id(), datum: datum.into() }
-        }
-        None => Change::Tombstone,
-    };
+    let change = table.entity().change(record.as_ref());
     let event = Event { id: id.clone(), version, origin: Origin::Reassert, change };
     publisher.publish(Outgoing { topic, event: &event, trace: None }).await?;
     Ok(())
@@ -38,7 +30,7 @@ pub(crate) async fn reassert(
 
 #[cfg(test)]
 mod tests {
-    use record::Version;
+    use record::{Change, Version};
 
     use super::*;
 

@@ -40,8 +40,8 @@ pub struct RunSettings {
     #[arg(long, env = "BATCH_BYTES_MOST", default_value = "4194304")]
     pub batch_bytes_most: usize,
 
-    /// Most events that wait in one lane; past it its partition is paused.
-    #[arg(long, env = "LANE_EVENTS_MOST", default_value = "2000")]
+    /// Most events that wait in one lane; past it its partition is paused, and what was fetched ahead is fetched again.
+    #[arg(long, env = "LANE_EVENTS_MOST", default_value = "30000")]
     pub lane_events_most: usize,
 
     /// Most bytes that wait in one lane, one event more at most; past it its partition is paused.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cache::{Cache, EPOCH, Settled};
 use prometheus::IntCounter;
-use service::Backoff;
+use service::{Backoff, FailureClass};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -35,18 +35,18 @@ impl Settler {
     }
 }
 
-/// Delivers settles until `stopping`, and then once more what is left.
-pub(crate) async fn deliver(cache: Cache, mut queued: mpsc::Receiver<Settled>, stopping: CancellationToken) {
+/// Delivers settles until no lane is left to hand any in. Once `stopping`, what Redis does not take is given up.
+pub(crate) async fn deliver(
+    cache: Cache,
+    mut queued: mpsc::Receiver<Settled>,
+    dropped: IntCounter,
+    stopping: CancellationToken,
+) {
     let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        let taken = tokio::select! {
-            biased;
-            taken = queued.recv_many(&mut batch, BATCH) => taken,
-            () = stopping.cancelled() => 0,
-        };
-        if taken == 0 || !delivered(&cache, &batch, &stopping).await {
-            // No lane is left to settle for: the process is stopping.
-            return stopping.cancelled().await;
+    while queued.recv_many(&mut batch, BATCH).await > 0 {
+        if !delivered(&cache, &batch, &stopping).await {
+            dropped.inc_by((batch.len() + queued.len()) as u64);
+            return;
         }
         batch.clear();
     }
@@ -57,7 +57,9 @@ async fn delivered(cache: &Cache, batch: &[Settled], stopping: &CancellationToke
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
     // The records were read back in the only epoch there is.
     while let Err(error) = cache.settle(batch, EPOCH).await {
-        tracing::debug!(%error, "settle");
+        if backoff.attempts() == 0 && error.class() == FailureClass::Fatal {
+            tracing::error!(%error, "settles wait: {error}");
+        }
         tokio::select! {
             () = tokio::time::sleep(backoff.next(rand::random())) => {}
             () = stopping.cancelled() => return false,

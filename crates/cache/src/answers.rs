@@ -155,6 +155,15 @@ pub struct Entry {
     pub content: Content,
 }
 
+/// Some outbox entries of one shard, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PendingPage {
+    /// Those that could be read.
+    pub entries: Vec<PendingEntry>,
+    /// Where the next page begins; `None` when this one found nothing at all.
+    pub behind: Option<u64>,
+}
+
 /// An outbox entry and the record behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingEntry {

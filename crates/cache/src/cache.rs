@@ -9,15 +9,18 @@ use record::Version;
 use redis::{FromRedisValue, ScriptInvocation, Value};
 use service::clock;
 
-use crate::answers::{Depths, Entry, Lease, Logged, Looked, PendingEntry, Settled, Write, Written};
+use crate::answers::{Depths, Entry, Lease, Logged, Looked, PendingPage, Settled, Write, Written};
 use crate::connect::{Connector, Reading};
 use crate::keys::{SHARDS, Shard, member};
-use crate::reply::{looked, pending, stored, sum, version, written};
+use crate::reply::{looked, page, stored, sum, version, written};
 use crate::scripts::Scripts;
 use crate::{CacheError, EPOCH, RedisSettings};
 
 /// Most writes in one script call: each may take 16 microseconds of the shard's version space (PROTOCOL R1).
 pub(crate) const MOST_WRITES: usize = 64;
+
+/// Payload in one page of the outbox: a page must be read well within T.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Redis as the protocol sees it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -158,42 +161,40 @@ impl Cache {
         self.call(&call).await
     }
 
-    /// R10: the oldest outbox entries of a shard, none newer than `until`, with the records behind them.
+    /// R10: the oldest outbox entries of a shard, newer than `behind` and none newer than `until`, with the records behind
+    /// them. A page holds `most` of them, and fewer where they are large.
     ///
     /// # Errors
     /// [`CacheError`].
-    pub async fn pending(&self, shard: Shard, until: u64, most: usize) -> Result<Vec<PendingEntry>, CacheError> {
+    pub async fn pending(&self, shard: Shard, behind: u64, until: u64, most: usize) -> Result<PendingPage, CacheError> {
         let mut call = self.scripts.relay.prepare_invoke();
-        call.key(shard.outbox()).arg(until).arg(most).arg(shard.record_prefix());
-        let entries: Vec<[Option<String>; 6]> = self.call(&call).await?;
-        let readable = entries.into_iter().filter_map(|entry| {
-            pending(entry)
-                .inspect_err(|error| tracing::error!(%error, "an outbox entry cannot be read and stays: {error}"))
-                .ok()
-        });
-        Ok(readable.collect())
+        call.key(shard.outbox()).arg(behind).arg(until).arg(most).arg(PAGE_BYTES).arg(shard.record_prefix());
+        page(self.call(&call).await?)
     }
 
-    /// R10: tells the other instances that this one relays the shard for a while; said again in time, for another
-    /// while. `false`: another does already.
+    /// R10: tells the other instances that this one relays the shard for a while; said again in time, for another while.
+    /// `false`: another does already. A Redis without room grants every claim: it is advice, and the relay makes room.
     ///
     /// # Errors
     /// [`CacheError`].
     pub async fn claim_relay(&self, shard: Shard, time: Duration) -> Result<bool, CacheError> {
         let (mut connection, number) = self.connector.connection()?;
         let key = shard.relay_claim();
-        let mut claim = redis::pipe();
-        claim.cmd("SET").arg(&key).arg(&*self.instance).arg("NX").arg("PX").arg(millis(time)).ignore();
-        claim.cmd("GET").arg(&key);
-        let holder: Result<(Option<String>,), _> = claim.query_async(&mut connection).await;
-        let (holder,) = holder.map_err(|error| self.connector.failed(number, error))?;
-        if holder.as_deref() != Some(&*self.instance) {
-            return Ok(false);
+        let mut claim = redis::cmd("SET");
+        claim.arg(&key).arg(&*self.instance).arg("NX").arg("GET").arg("PX").arg(millis(time));
+        let holder: Result<Option<String>, _> = claim.query_async(&mut connection).await;
+        match holder.map_err(|error| self.connector.failed(number, error)) {
+            Ok(None) => Ok(true),
+            Ok(Some(holder)) if holder == *self.instance => {
+                // It may have run out since and be another's by now: two relays at once are harmless.
+                let renewed: Result<(), _> =
+                    redis::cmd("PEXPIRE").arg(&key).arg(millis(time)).query_async(&mut connection).await;
+                renewed.map(|()| true).map_err(|error| self.connector.failed(number, error))
+            }
+            Ok(Some(_)) => Ok(false),
+            Err(CacheError::Refused { code, .. }) if code == "OOM" => Ok(true),
+            Err(error) => Err(error),
         }
-        // It may have run out since and be another's by now: two relays at once are harmless.
-        let renewed: Result<(), _> =
-            redis::cmd("PEXPIRE").arg(&key).arg(millis(time)).query_async(&mut connection).await;
-        renewed.map(|()| true).map_err(|error| self.connector.failed(number, error))
     }
 
     /// How much waits, over all shards.

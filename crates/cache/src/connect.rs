@@ -106,29 +106,22 @@ impl Connector {
     /// [`ConnectError`]: this Redis must not be used.
     pub async fn run(&self, redis: &Dependency, stopping: &CancellationToken) -> Result<(), ConnectError> {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-        let mut told = String::new();
         for number in 1.. {
             match self.connect().await? {
                 Ok(connection) => {
                     backoff.reset();
-                    told.clear();
                     self.current.send_replace(Some(Live { connection: connection.clone(), number }));
-                    redis.set(true);
+                    redis.answers();
                     let used = self.probe_until_broken(connection, number, stopping).await;
                     self.current.send_replace(None);
                     used?;
+                    redis.away("the connection broke");
                 }
-                // Once for each reason: a wrong password has to be seen, an outage is not to be told each second.
-                Err(error) if error.to_string() != told => {
-                    told = error.to_string();
-                    tracing::warn!(%error, "Redis cannot be used yet: {error}");
-                }
-                Err(_) => {}
+                Err(error) => redis.away(error),
             }
             if stopping.is_cancelled() {
                 break;
             }
-            redis.set(false);
             tokio::select! {
                 () = tokio::time::sleep(backoff.next(rand::random())) => {}
                 () = stopping.cancelled() => break,
@@ -203,17 +196,15 @@ impl Connector {
         if policy.starts_with("allkeys") {
             return Ok(Some(ConnectError::Evicts(policy)));
         }
-        let (_, found): (redis::Value, u16) = redis::pipe()
-            .cmd("SET")
-            .arg(SHARD_COUNT)
-            .arg(SHARDS)
-            .arg("NX")
-            .cmd("GET")
-            .arg(SHARD_COUNT)
-            .query_async(connection)
-            .await?;
-        if found != SHARDS {
-            return Ok(Some(ConnectError::Shards { found }));
+        // Only read where it stands already: a Redis without room takes no write, and must be met all the same, since
+        // settling is what makes room.
+        let found: Option<u16> = redis::cmd("GET").arg(SHARD_COUNT).query_async(connection).await?;
+        match found {
+            Some(SHARDS) => {}
+            Some(found) => return Ok(Some(ConnectError::Shards { found })),
+            None => {
+                let () = redis::cmd("SET").arg(SHARD_COUNT).arg(SHARDS).arg("NX").query_async(connection).await?;
+            }
         }
         let run_id = info.get::<String>("run_id").unwrap_or_default();
         let meet = scripts::meet();

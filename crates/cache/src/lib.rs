@@ -16,7 +16,7 @@ pub mod settings;
 mod writer;
 
 pub use answers::{
-    Cached, Content, Depths, Entry, Lease, Logged, Looked, PendingEntry, Settled, State, Write, Written,
+    Cached, Content, Depths, Entry, Lease, Logged, Looked, PendingEntry, PendingPage, Settled, State, Write, Written,
 };
 pub use cache::Cache;
 pub use connect::{ConnectError, Connector, Reading};

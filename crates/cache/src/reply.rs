@@ -4,7 +4,7 @@ use record::{RecordId, SchemaId, Version};
 use redis::{FromRedisValue, Value};
 
 use crate::CacheError;
-use crate::answers::{Cached, Content, Depths, Lease, Looked, PendingEntry, State, Written};
+use crate::answers::{Cached, Content, Depths, Lease, Looked, PendingEntry, PendingPage, State, Written};
 
 fn unexpected(what: &str) -> CacheError {
     CacheError::Unexpected(what.to_owned())
@@ -75,7 +75,20 @@ pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<(Looked, bool)
     }
 }
 
-pub(crate) fn pending(entry: [Option<String>; 6]) -> Result<PendingEntry, CacheError> {
+/// The version that was looked at last, then the entries. An entry that cannot be read stays, and does not stop the page.
+pub(crate) fn page(answer: Vec<Value>) -> Result<PendingPage, CacheError> {
+    let mut parts = answer.into_iter();
+    let last: String = parse(parts.next().unwrap_or(Value::Nil))?;
+    let readable = parts.filter_map(|entry| {
+        parse(entry)
+            .and_then(pending)
+            .inspect_err(|error| tracing::error!(%error, "an outbox entry cannot be read and stays: {error}"))
+            .ok()
+    });
+    Ok(PendingPage { entries: readable.collect(), behind: last.parse().ok() })
+}
+
+fn pending(entry: [Option<String>; 6]) -> Result<PendingEntry, CacheError> {
     let [member, version, payload, deleted, schema, trace] = entry.map(Option::unwrap_or_default);
     let (entity, id) = member.split_once(':').ok_or_else(|| unexpected("an outbox member"))?;
     Ok(PendingEntry {

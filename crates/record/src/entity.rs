@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::avro;
+use crate::event::Change;
 use crate::fault::{DatumFault, Fault, Misfit, StoredFault};
 use crate::field::Field;
 use crate::id::RecordId;
@@ -115,6 +116,18 @@ impl Entity {
     /// When the record is another entity's.
     pub fn write_avro(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         avro::write(&self.fields, self.values_of(record), out);
+    }
+
+    /// What an event does that brings this record, or its absence, to the topic.
+    ///
+    /// # Panics
+    /// When the record is another entity's.
+    #[must_use]
+    pub fn change(&self, record: Option<&Record<'_>>) -> Change<'static> {
+        let Some(record) = record else { return Change::Tombstone };
+        let mut datum = Vec::new();
+        self.write_avro(record, &mut datum);
+        Change::Upsert { schema: self.newest, datum: datum.into() }
     }
 
     /// Reads a datum of any version into the newest shape.

@@ -46,6 +46,15 @@ impl Change<'_> {
         }
     }
 
+    /// Bytes of the datum.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Change::Upsert { datum, .. } => datum.len(),
+            Change::Tombstone => 0,
+        }
+    }
+
     /// The change without borrows.
     #[must_use]
     pub fn into_owned(self) -> Change<'static> {

@@ -2,8 +2,8 @@
 //! `write_behind_dependency_up` show the same state.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntGauge;
 
@@ -13,27 +13,44 @@ use crate::Metrics;
 #[derive(Clone, Debug)]
 pub struct Dependency {
     name: &'static str,
-    up: Arc<AtomicBool>,
     gauge: IntGauge,
+    /// Why it is away, as last logged; `None` while it answers.
+    reason: Arc<Mutex<Option<String>>>,
 }
 
 impl Dependency {
-    /// Notes that the server answered (`true`) or did not; a change is logged once.
-    pub fn set(&self, up: bool) {
-        self.gauge.set(i64::from(up));
-        if self.up.swap(up, Ordering::Relaxed) != up {
-            if up {
-                tracing::info!(dependency = self.name, "{} answers", self.name);
-            } else {
-                tracing::warn!(dependency = self.name, "{} is away", self.name);
-            }
+    fn new(name: &'static str, gauge: IntGauge) -> Self {
+        Self { name, gauge, reason: Arc::new(Mutex::new(Some(String::new()))) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<String>> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the server answered.
+    pub fn answers(&self) {
+        self.gauge.set(1);
+        if self.known().take().is_some() {
+            tracing::info!(dependency = self.name, "{} answers", self.name);
+        }
+    }
+
+    /// Notes that the server did not answer, or refused. Each reason is logged once: a wrong password has to be seen, and
+    /// an outage is not to be told every second.
+    pub fn away(&self, reason: impl std::fmt::Display) {
+        self.gauge.set(0);
+        let reason = reason.to_string();
+        let mut known = self.known();
+        if known.as_ref() != Some(&reason) {
+            tracing::warn!(dependency = self.name, reason, "{} is away: {reason}", self.name);
+            *known = Some(reason);
         }
     }
 
     /// Did the server answer when it was last asked?
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        self.gauge.get() == 1
     }
 }
 
@@ -77,7 +94,7 @@ impl Health {
             metrics.gauge_vec("dependency_up", "1 while the dependency answers, 0 while it does not", &["dependency"]);
         let dependency = |&name| {
             let gauge = up.with_label_values(&[name]);
-            (name, Dependency { name, up: Arc::default(), gauge })
+            (name, Dependency::new(name, gauge))
         };
         Self { serving: AtomicBool::new(false), dependencies: names.iter().map(dependency).collect(), required }
     }

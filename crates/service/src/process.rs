@@ -2,6 +2,10 @@
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long blocking calls may go on after everything else has ended.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Sets the process up and runs `main` to its end. What it fails with is logged, once, like everything else: as JSON.
 pub fn run(log: &str, main: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
@@ -13,11 +17,18 @@ pub fn run(log: &str, main: impl Future<Output = anyhow::Result<()>>) -> ExitCod
         return ExitCode::FAILURE;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(main)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let ended = runtime.block_on(main);
+    let code = ended.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
+    // What still waits for a server that does not answer must not keep the process from its end.
+    runtime.shutdown_timeout(LINGER);
+    code
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    tracing::error!("{error:#}");
+    ExitCode::FAILURE
 }

@@ -1,7 +1,6 @@
 //! Settings that every process has, and the value types that flags are made of. A setting is a flag and an environment
 //! variable of the same name; units stand in the name at this edge and are `Duration` inside.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,17 +8,13 @@ use std::time::Duration;
 #[derive(Clone, Debug, clap::Args)]
 pub struct ProcessSettings {
     /// Which log events are written, in the syntax of `RUST_LOG`.
-    #[arg(long, env = "RUST_LOG", default_value = "info", hide_default_value = false)]
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
     pub log: String,
 
     /// The folder with `<entity>/v<N>.avsc` and `ids.json`.
     #[arg(long, env = "SCHEMAS_DIR", default_value = "schemas")]
     pub schemas_dir: PathBuf,
 }
-
-/// Where the admin server (health, metrics) listens. A struct of its own, since the default differs by process.
-#[derive(Clone, Copy, Debug)]
-pub struct AdminAddress(pub SocketAddr);
 
 /// Parses a number of milliseconds.
 ///

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use service::{Dependency, FailureClass, Supervisor};
+use service::{Dependency, Supervisor};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, MySql, MySqlPool};
@@ -145,12 +145,11 @@ impl Database {
     /// Reports on `mysql` until `stopping`.
     pub async fn watch(&self, mysql: &Dependency, stopping: &CancellationToken) {
         while !stopping.is_cancelled() {
-            let alive = self.ping().await;
-            if let Err(error) = &alive {
-                tracing::debug!(%error, "the database did not answer");
+            match self.ping().await {
+                // All of our connections in use is our own doing, not the server's.
+                Ok(()) | Err(TableError::Saturated) => mysql.answers(),
+                Err(error) => mysql.away(error),
             }
-            // All connections in use is our own doing, not the server's.
-            mysql.set(!matches!(alive, Err(ref error) if error.class() != FailureClass::Saturated));
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(2)) => {}
                 () = stopping.cancelled() => {}

@@ -119,9 +119,12 @@ impl Publisher {
     }
 
     /// Asks the brokers for their metadata. Blocks for at most `timeout`: not for an async worker.
-    #[must_use]
-    pub fn is_reachable(&self, timeout: Duration) -> bool {
-        self.producer.client().fetch_metadata(None, timeout).is_ok()
+    ///
+    /// # Errors
+    /// No broker answers in time, or none lets us in.
+    pub fn reach(&self, timeout: Duration) -> Result<(), TopicError> {
+        self.producer.client().fetch_metadata(None, timeout)?;
+        Ok(())
     }
 
     /// Why this producer can do nothing more, if so: its process has to stop and be started again.

@@ -61,11 +61,16 @@ pub async fn watch(
         }
         if checked {
             let asked = publisher.clone();
-            let reachable = tokio::task::spawn_blocking(move || asked.is_reachable(TIMEOUT)).await;
-            kafka.set(reachable.unwrap_or(false));
+            match tokio::task::spawn_blocking(move || asked.reach(TIMEOUT)).await {
+                Ok(Ok(())) => kafka.answers(),
+                Ok(Err(error)) => kafka.away(error),
+                Err(error) => kafka.away(error),
+            }
+        } else if let Some(reason) = check(&admin, topics).await? {
+            kafka.away(reason);
         } else {
-            checked = check(&admin, topics).await?;
-            kafka.set(checked);
+            checked = true;
+            kafka.answers();
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -75,21 +80,17 @@ pub async fn watch(
     Ok(())
 }
 
-/// Are all topics there and as they must be? `false`: not yet known.
-async fn check(admin: &Topics, topics: &[String]) -> Result<bool, WatchError> {
+/// Are all topics there and as they must be? A reason: not yet known.
+async fn check(admin: &Topics, topics: &[String]) -> Result<Option<String>, WatchError> {
     let mut faults = Vec::new();
     for topic in topics {
         match admin.inspect(topic).await {
             Ok(Some(found)) => faults.extend(found.faults),
             Ok(None) => {
-                tracing::warn!(topic, "topic {topic} does not exist: run `persister migrate`");
-                return Ok(false);
+                return Ok(Some(format!("topic {topic} does not exist: run `persister migrate`")));
             }
-            Err(error) => {
-                tracing::debug!(%error, "topics cannot be checked yet");
-                return Ok(false);
-            }
+            Err(error) => return Ok(Some(error.to_string())),
         }
     }
-    if faults.is_empty() { Ok(true) } else { Err(WatchError::Refused(faults)) }
+    if faults.is_empty() { Ok(None) } else { Err(WatchError::Refused(faults)) }
 }

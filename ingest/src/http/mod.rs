@@ -28,6 +28,7 @@ pub(crate) struct Front {
     pub(crate) cache: Cache,
     pub(crate) body_bytes_most: usize,
     pub(crate) body_deadline: Duration,
+    pub(crate) event_bytes_most: usize,
 }
 
 /// The routes of DESIGN's promised interface. An alias takes POST alone and answers as the project did that it is named

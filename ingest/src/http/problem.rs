@@ -5,8 +5,9 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use record::{Fault, FaultCode};
+use record::{Fault, FaultCode, RecordId};
 use serde_json::{Value, json};
+use service::FailureClass;
 
 use crate::read::ReadError;
 use crate::write::Refusal;
@@ -22,13 +23,15 @@ pub(crate) struct Problem {
     errors: Vec<Fault>,
     retry_after_seconds: Option<u32>,
     allow: Option<&'static str>,
+    /// Whose write it was, where that must be known to send it again.
+    id: Option<String>,
 }
 
 impl Problem {
     fn new(status: u16, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let detail = detail.into();
-        Self { status, kind, title, detail, errors: Vec::new(), retry_after_seconds: None, allow: None }
+        Self { status, kind, title, detail, errors: Vec::new(), retry_after_seconds: None, allow: None, id: None }
     }
 
     fn away(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
@@ -48,6 +51,18 @@ impl Problem {
             Self::new(422, "invalid-record", "The record does not fit its schema", detail)
         };
         Self { errors, ..problem }
+    }
+
+    pub(crate) fn event_too_large(most: usize) -> Self {
+        let detail =
+            format!("as an event it would have more than {most} bytes (--event-bytes-most); nothing was written");
+        Self::new(413, "event-too-large", "The record is too large for the topic", detail)
+    }
+
+    /// A write that was not accepted. Where it may have happened all the same, the answer names its id.
+    pub(crate) fn write(refusal: Refusal, id: &RecordId) -> Self {
+        let unknown = refusal == Refusal::OutcomeUnknown;
+        Self { id: unknown.then(|| id.to_string()), ..Self::from(refusal) }
     }
 
     pub(crate) fn id(detail: impl Into<String>) -> Self {
@@ -74,14 +89,10 @@ impl Problem {
         Self::new(404, "no-route", "Not found", "the routes are /{entity} and /{entity}/{id}")
     }
 
-    fn method_not_allowed(allow: &'static str) -> Self {
-        let detail = format!("allowed here: {allow}");
-        Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", "Method not allowed", detail) }
-    }
-
     /// For a resource's other methods.
     pub(crate) fn method(allow: &'static str) -> Self {
-        Self::method_not_allowed(allow)
+        let detail = format!("allowed here: {allow}");
+        Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", "Method not allowed", detail) }
     }
 
     pub(crate) fn media_type() -> Self {
@@ -114,6 +125,9 @@ impl Problem {
         if let (Some(body), false) = (body.as_object_mut(), self.errors.is_empty()) {
             let fault = |f: &Fault| json!({ "pointer": f.pointer, "code": f.code.as_str(), "detail": f.detail });
             body.insert("errors".to_owned(), self.errors.iter().map(fault).collect());
+        }
+        if let (Some(body), Some(id)) = (body.as_object_mut(), &self.id) {
+            body.insert("id".to_owned(), json!(id));
         }
         body
     }
@@ -187,6 +201,11 @@ impl From<Refusal> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
+            ReadError::Table(error) if error.class() == FailureClass::Fatal => {
+                tracing::error!(%error, "a row cannot be read: {error}");
+                let detail = "the table is not as this service expects it; its log says more";
+                Self::new(500, "unreadable-row", "The row cannot be read", detail)
+            }
             ReadError::Table(_) => Self::away(
                 "database-away",
                 "The database is away",

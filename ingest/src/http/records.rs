@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use cache::Content;
 use record::{Entity, RecordId};
 use serde_json::json;
 use table::EntityTable;
@@ -13,6 +14,9 @@ use uuid::Uuid;
 use super::{Front, Problem, body};
 use crate::read;
 use crate::write::{Accepted, Intent, Wish};
+
+/// Key, frame and headers of an event, and the batch around it: an ample bound.
+const ENVELOPE_BYTES: usize = 4096;
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -106,10 +110,12 @@ impl Front {
 
     async fn delete(&self, name: &str, id: &str, request: &HttpRequest) -> Result<(RecordId, Accepted), Problem> {
         let entity = Arc::clone(self.table(name)?.entity());
-        self.write(entity, record_id(id)?, Wish::Delete, request).await
+        let wish = Wish { content: Content::Tombstone, change: entity.change(None) };
+        self.write(entity, record_id(id)?, wish, request).await
     }
 
-    /// The body in the two forms that it is stored in, and the id that it names.
+    /// The body in the two forms that it travels in, and the id that it names. What the topic would never take must not
+    /// get into the cache: it could not be promised to get further.
     async fn wish(
         &self,
         entity: &Entity,
@@ -118,10 +124,13 @@ impl Front {
     ) -> Result<(Option<RecordId>, Wish), Problem> {
         let body = body::json(request, payload, self.body_bytes_most, self.body_deadline).await?;
         let input = entity.parse_json(&body).map_err(Problem::record)?;
-        let (mut json, mut datum) = (String::with_capacity(body.len()), Vec::with_capacity(body.len()));
-        entity.write_json(&input.record, &mut json);
-        entity.write_avro(&input.record, &mut datum);
-        Ok((input.id, Wish::Put { json, datum }))
+        let mut text = String::with_capacity(body.len());
+        entity.write_json(&input.record, &mut text);
+        let change = entity.change(Some(&input.record));
+        if change.bytes() + ENVELOPE_BYTES > self.event_bytes_most {
+            return Err(Problem::event_too_large(self.event_bytes_most));
+        }
+        Ok((input.id, Wish { content: Content::Json { text, schema: entity.newest_id() }, change }))
     }
 
     async fn write(
@@ -131,11 +140,12 @@ impl Front {
         wish: Wish,
         request: &HttpRequest,
     ) -> Result<(RecordId, Accepted), Problem> {
-        let op = if matches!(wish, Wish::Delete) { "delete" } else { "upsert" };
+        let op = wish.change.op();
         let name = entity.name().to_owned();
         let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
         let trace = trace.filter(|trace| trace.len() <= 128).map(str::to_owned);
-        let accepted = self.writes.write(Intent { entity, id: id.clone(), wish, trace }).await?;
+        let accepted = self.writes.write(Intent { entity, id: id.clone(), wish, trace }).await;
+        let accepted = accepted.map_err(|refusal| Problem::write(refusal, &id))?;
         let metrics = &self.writes.metrics;
         metrics.accepted.with_label_values(&[&*name, op, accepted.state.as_str()]).inc();
         Ok((id, accepted))

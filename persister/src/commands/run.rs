@@ -23,6 +23,7 @@ use crate::settings::RunSettings;
 use crate::settle::{self, Settler};
 
 const FLUSH_BUDGET: Duration = Duration::from_secs(5);
+const SETTLE_BUDGET: Duration = Duration::from_secs(5);
 const TASKS_BUDGET: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
@@ -31,15 +32,15 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
     let metrics = Metrics::new();
     let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &[]));
-    let (supervisor, consuming) = (Supervisor::new(), Supervisor::new());
+    let (supervisor, consuming, settling) = (Supervisor::new(), Supervisor::new(), Supervisor::new());
     let (admin, address) =
         admin::serve("persister", settings.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
             .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
     tracing::info!(admin = %address, "persister starts");
     let stopping = supervisor.stopping();
-    let persister = Persister { settings, catalog, health: Arc::clone(&health), supervisor, consuming };
+    let persister = Persister { settings, catalog, health: Arc::clone(&health), supervisor, consuming, settling };
     let publisher = persister.start(&metrics)?;
-    let Persister { supervisor, consuming, .. } = persister;
+    let Persister { supervisor, consuming, settling, .. } = persister;
 
     let failed = consuming.stopping();
     tokio::select! {
@@ -50,7 +51,13 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     health.set_serving(false);
     consuming.stop();
     let drained = consuming.drained(Duration::from_secs(30)).await;
-    tokio::task::spawn_blocking(move || publisher.flush(FLUSH_BUDGET)).await??;
+    // The last lane is gone, and with it the last settle: what is queued goes out before Redis is let go.
+    if !settling.drained(SETTLE_BUDGET).await {
+        settling.stop();
+    }
+    if let Err(error) = tokio::task::spawn_blocking(move || publisher.flush(FLUSH_BUDGET)).await? {
+        tracing::warn!(%error, "a re-assert is still on its way; its batch is not committed and comes again");
+    }
     supervisor.stop();
     admin.stop(true).await;
     anyhow::ensure!(drained && supervisor.drained(TASKS_BUDGET).await, "tasks did not end in time");
@@ -59,13 +66,14 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the process is made of. Two supervisors: consuming ends first, and what it needs ends after it.
+/// What the process is made of. Three supervisors: consuming ends first, then settling, then what both need.
 struct Persister {
     settings: RunSettings,
     catalog: Arc<Catalog>,
     health: Arc<Health>,
     supervisor: Supervisor,
     consuming: Supervisor,
+    settling: Supervisor,
 }
 
 impl Persister {
@@ -75,7 +83,7 @@ impl Persister {
         let database = Database::new(&self.settings.database)?;
         // A persister issues no versions, so the clock of Redis does not matter to it.
         let connector = Connector::new(&self.settings.redis, Arc::new(|_| {}))?;
-        let instance = format!("persister-{}", std::process::id());
+        let instance = format!("persister-{:016x}", rand::random::<u64>());
         let cache = Cache::new(connector.clone(), self.settings.redis.clone(), &instance);
         let (settler, queued) = Settler::new(self.settings.settles_most, counted.settles_dropped.clone());
         let up = |name: &str| self.health.dependency(name).with_context(|| format!("{name} is no dependency"));
@@ -86,7 +94,8 @@ impl Persister {
         let lag = LagMetrics::new(&kafka, clock::now_micros);
         metrics.collector(lag.clone());
         topic::lag::supervise(kafka, topics, lag, &self.supervisor);
-        self.supervisor.spawn("settle", settle::deliver(cache, queued, self.supervisor.stopping()));
+        let dropped = counted.settles_dropped.clone();
+        self.settling.spawn_passing("settle", settle::deliver(cache, queued, dropped, self.settling.stopping()));
         let surroundings = Surroundings {
             publisher: publisher.clone(),
             settler,

@@ -39,8 +39,8 @@ async fn a_tombstone_stays_until_it_is_settled_and_its_ttl_is_over() {
 async fn a_tombstone_is_relayed_as_one() {
     let cache = fresh().await;
     let version = new(cache.write(delete("1")).await);
-    let pending = cache.cache.pending(shard_of("1"), version.get(), 10).await.unwrap();
-    assert_eq!(pending[0].content, Content::Tombstone);
+    let pending = cache.cache.pending(shard_of("1"), 0, version.get(), 10).await.unwrap();
+    assert_eq!(pending.entries[0].content, Content::Tombstone);
 }
 
 #[tokio::test]

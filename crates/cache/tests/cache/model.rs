@@ -260,8 +260,8 @@ impl Both<'_> {
         let mut waiting: Vec<_> = self.model.outbox.iter().map(|(of, version)| (*version, *of)).collect();
         waiting.sort_unstable();
         let shard = shard_of(&self.ids[0]);
-        let pending = self.cache.cache.pending(shard, Version::MAX.get(), 100).await.expect("the script answers");
-        let pending: Vec<_> = pending.iter().map(|entry| (entry.version.get(), entry.id.as_str())).collect();
+        let pending = self.cache.cache.pending(shard, 0, Version::MAX.get(), 100).await.expect("the script answers");
+        let pending: Vec<_> = pending.entries.iter().map(|entry| (entry.version.get(), entry.id.as_str())).collect();
         let expected: Vec<_> = waiting.iter().map(|(version, of)| (*version, self.ids[*of].as_str())).collect();
         prop_assert_eq!(pending, expected, "oldest first");
         Ok(())

@@ -16,8 +16,8 @@ async fn written(cache: &Fixture, ids: &[String]) -> Vec<Version> {
 }
 
 async fn pending(cache: &Fixture, until: u64, most: usize) -> Vec<String> {
-    let entries = cache.cache.pending(shard_of(&neighbours(1)[0]), until, most).await.expect("the script answers");
-    entries.into_iter().map(|entry| entry.id.as_str().to_owned()).collect()
+    let entries = cache.cache.pending(shard_of(&neighbours(1)[0]), 0, until, most).await.expect("the script answers");
+    entries.entries.into_iter().map(|entry| entry.id.as_str().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -26,17 +26,17 @@ async fn an_entry_carries_everything_that_the_event_needs() {
     let mut write = put("1");
     write.trace = Some("00-trace-01".to_owned());
     let version = new(cache.write(write).await);
-    let entries = cache.cache.pending(shard_of("1"), version.get(), 10).await.unwrap();
+    let entries = cache.cache.pending(shard_of("1"), 0, version.get(), 10).await.unwrap();
     let trace = Some("00-trace-01".to_owned());
     let content = json(crate::support::ANN);
-    assert_eq!(entries, [PendingEntry { entity: "users".to_owned(), id: id("1"), version, content, trace }]);
+    assert_eq!(entries.entries, [PendingEntry { entity: "users".to_owned(), id: id("1"), version, content, trace }]);
 }
 
 #[tokio::test]
 async fn an_entry_without_a_trace_has_none() {
     let cache = fresh().await;
     let version = cache.put("1").await;
-    assert_eq!(cache.cache.pending(shard_of("1"), version.get(), 10).await.unwrap()[0].trace, None);
+    assert_eq!(cache.cache.pending(shard_of("1"), 0, version.get(), 10).await.unwrap().entries[0].trace, None);
 }
 
 #[tokio::test]
@@ -65,6 +65,26 @@ async fn no_more_come_than_asked_for() {
     let ids = neighbours(5);
     let newest = written(&cache, &ids).await[4];
     assert_eq!(pending(&cache, newest.get(), 2).await, ids[..2]);
+}
+
+/// Redis does nothing else while it reads a page, and the page must be there within T.
+#[tokio::test]
+async fn a_page_of_large_records_ends_early_and_the_next_begins_behind_it() {
+    let cache = fresh().await;
+    let ids = neighbours(3);
+    let mut newest = Version::ZERO;
+    for id in &ids {
+        let mut write = put(id);
+        write.content = json(&format!(r#"{{"name":"{}"}}"#, "x".repeat(700_000)));
+        newest = new(cache.write(write).await);
+    }
+    let shard = shard_of(&ids[0]);
+    let first = cache.cache.pending(shard, 0, newest.get(), 100).await.unwrap();
+    assert_eq!(first.entries.len(), 2, "a page ends once it holds a mebibyte");
+    let second = cache.cache.pending(shard, first.behind.unwrap(), newest.get(), 100).await.unwrap();
+    assert_eq!(second.entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), [ids[2].as_str()]);
+    let third = cache.cache.pending(shard, second.behind.unwrap(), newest.get(), 100).await.unwrap();
+    assert_eq!(third.behind, None, "nothing is left");
 }
 
 #[tokio::test]

@@ -181,6 +181,13 @@ async fn a_redis_without_memory_is_full_and_recovers_by_acknowledging_and_settli
     assert_eq!(written, [Written::Full, Written::Full]);
     assert_eq!(cache.dump().await, before);
 
+    // A process that starts only now is needed most of all: it relays and settles, which makes room.
+    let late = fixture(settings(&redis.url(0))).await;
+    let shard = crate::support::shard_of("1");
+    let granted = late.cache.claim_relay(shard, std::time::Duration::from_secs(1)).await;
+    assert!(granted.is_ok_and(|granted| granted), "a claim is advice: without room for it the relay goes on");
+    assert_eq!(late.cache.pending(shard, 0, version.get(), 10).await.unwrap().entries.len(), 1);
+
     assert_eq!(cache.acknowledge("1", version).await, 1, "else the relay would publish it again and again");
     assert_eq!(cache.indexes("1").await, (None, Some(version.to_string())));
     // The settled record is evictable at once, and Redis is over its bound: only the mark and the indexes are certain.

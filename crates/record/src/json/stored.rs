@@ -37,6 +37,8 @@ fn fitting<'a>(field: &Field, value: Value<'a>) -> Result<Value<'a>, String> {
     let wrong = || "the value is of another type".to_owned();
     match (&field.kind, value) {
         (_, Value::Null) if field.nullable => Ok(Value::Null),
+        // The row is older than the field: its column was added empty.
+        (_, Value::Null) => field.default.clone().ok_or_else(|| "null, and the field has no default".to_owned()),
         (Kind::Boolean, value @ Value::Boolean(_)) => Ok(value),
         (kind, Value::Integer(number)) if is_integer(kind) => {
             if in_range(kind, number) {

@@ -138,11 +138,11 @@ fn an_event_larger_than_its_topic_takes_is_too_large() {
 fn a_publisher_finds_out_whether_a_broker_answers() {
     let settings = settings_at(&shared::kafka().brokers(), "unused");
     let publisher = Publisher::new(&settings).unwrap();
-    assert!(publisher.is_reachable(Duration::from_secs(10)));
+    assert!(publisher.reach(Duration::from_secs(10)).is_ok());
     assert_eq!(publisher.fatal(), None);
     let nowhere = Publisher::new(&settings_at("127.0.0.1:1", "unused")).unwrap();
     let since = Instant::now();
-    assert!(!nowhere.is_reachable(Duration::from_millis(300)));
+    assert!(nowhere.reach(Duration::from_millis(300)).is_err());
     assert!(since.elapsed() < Duration::from_secs(3), "it was to take 300 ms: {:?}", since.elapsed());
 }
 
