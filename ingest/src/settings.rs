@@ -85,6 +85,7 @@ impl Settings {
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.redis.faults();
+        faults.extend(self.database.faults());
         let ordered = [
             ("--redis-timeout-ms", self.redis.redis_timeout_ms),
             ("--answer-deadline-ms", self.answer_deadline_ms),

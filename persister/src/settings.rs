@@ -70,6 +70,7 @@ impl RunSettings {
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.redis.faults();
+        faults.extend(self.database.faults());
         let positive = [
             ("--batch-rows-most", self.batch_rows_most),
             ("--batch-bytes-most", self.batch_bytes_most),

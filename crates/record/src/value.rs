@@ -47,6 +47,16 @@ impl Value<'_> {
         }
     }
 
+    /// Bytes that it takes, roughly, where it is written out.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 8,
+        }
+    }
+
     /// Whether it is [`Value::Null`].
     #[must_use]
     pub fn is_null(&self) -> bool {

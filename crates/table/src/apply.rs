@@ -73,14 +73,14 @@ impl EntityTable {
         connection.execute("START TRANSACTION").await?;
         let purged = self.purge_mark(connection).await?;
         let (late, live): (Vec<_>, Vec<_>) = sorted.iter().copied().partition(|row| row.version <= purged);
-        for rows in self.statements.chunks(&live) {
+        for rows in self.statements.chunks(&live, |row| row.bytes()) {
             self.upsert(connection, rows, stamp).await?;
         }
         for row in late {
             self.update(connection, row, stamp).await?;
         }
         let mut held = HashMap::with_capacity(sorted.len());
-        for rows in self.statements.chunks(sorted) {
+        for rows in self.statements.chunks(sorted, |_| 0) {
             self.read_back(connection, rows, stamp, &mut held).await?;
         }
         connection.execute("COMMIT").await?;
@@ -163,15 +163,9 @@ impl EntityTable {
     }
 }
 
-impl crate::statements::Statements {
-    /// Cuts rows into runs of the sizes for which there are statements.
-    fn chunks<'r, T>(&self, mut rows: &'r [T]) -> Vec<&'r [T]> {
-        let mut chunks = Vec::new();
-        while !rows.is_empty() {
-            let (chunk, rest) = rows.split_at(self.size(rows.len()).min(rows.len()));
-            chunks.push(chunk);
-            rows = rest;
-        }
-        chunks
+impl Incoming<'_> {
+    /// Bytes that its values take in a statement, roughly.
+    fn bytes(&self) -> usize {
+        self.record.iter().flat_map(|record| record.values()).map(record::Value::bytes).sum()
     }
 }

@@ -19,3 +19,13 @@ pub struct DatabaseSettings {
     #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value = "10000", value_parser = millis)]
     pub database_timeout_ms: Duration,
 }
+
+impl DatabaseSettings {
+    /// Everything that is wrong, each naming its flag.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        // `persister migrate` holds its lock on one connection and works on another.
+        let few = (self.database_connections < 2).then(|| "--database-connections must be at least 2".to_owned());
+        few.into_iter().collect()
+    }
+}

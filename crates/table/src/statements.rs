@@ -12,6 +12,10 @@ use crate::ddl::quoted;
 /// Rows per statement, largest first. A batch is cut into these.
 pub(crate) const SIZES: [usize; 5] = [500, 100, 25, 5, 1];
 
+/// Most bytes of values in one statement, one row more at most: a server takes 16 MiB by default (`max_allowed_packet`),
+/// and what it does not take would fail for ever.
+const BYTES: usize = 4 << 20;
+
 /// Most placeholders in one statement of MySQL.
 const MOST_PLACEHOLDERS: usize = 65_535;
 
@@ -66,8 +70,26 @@ impl Statements {
         }
     }
 
+    /// Cuts rows into runs of the sizes for which there are statements, none much larger than [`BYTES`]; `weigh` tells a
+    /// row's bytes.
+    pub(crate) fn chunks<'r, T>(&self, mut rows: &'r [T], weigh: impl Fn(&T) -> usize) -> Vec<&'r [T]> {
+        let mut chunks = Vec::new();
+        while !rows.is_empty() {
+            let mut bytes = 0;
+            let light = rows.iter().take_while(|row| {
+                bytes += weigh(row);
+                bytes <= BYTES
+            });
+            let size = self.size(light.count().max(1));
+            let (chunk, rest) = rows.split_at(size.min(rows.len()));
+            chunks.push(chunk);
+            rows = rest;
+        }
+        chunks
+    }
+
     /// The largest size that `rows` rows fill.
-    pub(crate) fn size(&self, rows: usize) -> usize {
+    fn size(&self, rows: usize) -> usize {
         self.upsert.range(..=rows).next_back().map_or(1, |(size, _)| *size)
     }
 }
@@ -114,4 +136,32 @@ fn guarded_update(table: &str, fields: &[String]) -> String {
 
 fn raise_offset(table: &str) -> String {
     format!("UPDATE {table} SET `log_offset` = GREATEST(`log_offset`, ?) WHERE `id` = ? AND `version` = ?")
+}
+
+#[cfg(test)]
+mod tests {
+    use record::Catalog;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_has_one_of_the_sizes_and_never_much_more_than_its_bytes() {
+        let schema = r#"{"type":"record","name":"T","fields":[{"name":"a","type":"int"}]}"#;
+        let ids = record::pin([("t/v1.avsc", schema)], "").unwrap().text;
+        let catalog = Catalog::compile([("t/v1.avsc", schema)], &ids).unwrap();
+        let statements = Statements::new(catalog.get("t").unwrap());
+        let lengths = |rows: &[usize]| -> Vec<usize> {
+            let chunks = statements.chunks(rows, |bytes| *bytes);
+            assert_eq!(chunks.concat(), rows, "rows were lost or turned around");
+            chunks.iter().map(|chunk| chunk.len()).collect()
+        };
+        assert_eq!(lengths(&[0; 631]), [500, 100, 25, 5, 1]);
+        assert_eq!(
+            lengths(&[1 << 20; 12]),
+            [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+            "four fit, of which there is no statement"
+        );
+        assert_eq!(lengths(&[800 << 10; 10]), [5, 5]);
+        assert_eq!(lengths(&[5 << 20, 0, 0]), [1, 1, 1]);
+    }
 }

@@ -19,18 +19,18 @@ pub(crate) struct Problem {
     /// The last part of the type URI, and the label `reason` of `rejected_total`.
     kind: &'static str,
     title: &'static str,
-    detail: String,
+    detail: Box<str>,
     errors: Vec<Fault>,
     retry_after_seconds: Option<u32>,
     allow: Option<&'static str>,
     /// Whose write it was, where that must be known to send it again.
-    id: Option<String>,
+    id: Option<RecordId>,
 }
 
 impl Problem {
     fn new(status: u16, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let detail = detail.into();
+        let detail = detail.into().into_boxed_str();
         Self { status, kind, title, detail, errors: Vec::new(), retry_after_seconds: None, allow: None, id: None }
     }
 
@@ -62,7 +62,7 @@ impl Problem {
     /// A write that was not accepted. Where it may have happened all the same, the answer names its id.
     pub(crate) fn write(refusal: Refusal, id: &RecordId) -> Self {
         let unknown = refusal == Refusal::OutcomeUnknown;
-        Self { id: unknown.then(|| id.to_string()), ..Self::from(refusal) }
+        Self { id: unknown.then(|| id.clone()), ..Self::from(refusal) }
     }
 
     pub(crate) fn id(detail: impl Into<String>) -> Self {
@@ -127,7 +127,7 @@ impl Problem {
             body.insert("errors".to_owned(), self.errors.iter().map(fault).collect());
         }
         if let (Some(body), Some(id)) = (body.as_object_mut(), &self.id) {
-            body.insert("id".to_owned(), json!(id));
+            body.insert("id".to_owned(), json!(id.as_str()));
         }
         body
     }

@@ -36,6 +36,8 @@ pub struct MigrateSettings {
 }
 
 pub(crate) async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
+    let faults = settings.database.faults();
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
     let database = Database::new(&settings.database)?;
     let topics = Topics::new(&settings.kafka)?;
     // The lock's connection stays out of the pool while the work uses others: at least two are needed.

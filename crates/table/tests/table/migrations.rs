@@ -94,6 +94,21 @@ async fn a_newer_version_adds_columns_and_widens_them_and_keeps_what_stands_ther
 }
 
 #[tokio::test]
+async fn a_row_that_is_older_than_a_field_has_the_fields_default() {
+    let old = r#"{"type": "record", "name": "Thing", "fields": [{"name": "a", "type": "string"}]}"#;
+    let new = r#"{"type": "record", "name": "Thing", "fields": [{"name": "a", "type": "string"},
+        {"name": "rank", "type": "int", "default": 3}]}"#;
+    let accounts = accounts();
+    let house = House::on(accounts.clone(), entity(&[old])).await;
+    let record = house.entity.assemble(vec![Value::Text("n".into())]).unwrap();
+    house.apply(&[table::Incoming { record: Some(record), ..delete("a", 1, 1) }]).await;
+    migrate(&accounts, &[old, new]).await.unwrap();
+    let table = EntityTable::new(database(&accounts.persister), entity(&[old, new]));
+    let kept = table.select(&key("a")).await.unwrap().unwrap().record.unwrap();
+    assert_eq!(kept.values(), [Value::Text("n".into()), Value::Integer(3)]);
+}
+
+#[tokio::test]
 async fn an_older_version_narrows_nothing() {
     // An integer that became a double is the exception: an older version could not read it, and says so.
     let [old, new] = [OLD, NEW]
