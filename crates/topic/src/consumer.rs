@@ -247,23 +247,25 @@ impl<A: Assignment> Consumer<A> {
 }
 
 impl<A: Assignment> Drop for Consumer<A> {
-    /// Gives back what is assigned before the client closes: an assignment that it meets unserved while it closes makes
-    /// librdkafka 2.12 end the group's state, and the revoke that follows waits for an answer for ever.
+    /// Gives back what is assigned before the client closes. An assignment that librdkafka 2.12 meets unserved while it
+    /// closes ends the group's state, and the revoke that follows waits for an answer for ever; and where commits are
+    /// still on their way it closes without leaving the group, whose others then wait for the session to end.
     fn drop(&mut self) {
         self.leave();
         let until = Instant::now() + LEAVE_WITHIN;
         while Instant::now() < until {
+            let given_back = self.base.assignment().is_ok_and(|assigned| assigned.count() == 0);
             let since = Instant::now();
             let quiet = self.base.poll(QUIET).is_none() && since.elapsed() >= QUIET;
-            if quiet && self.base.assignment().is_ok_and(|assigned| assigned.count() == 0) {
+            if given_back && quiet {
                 break;
             }
         }
     }
 }
 
-/// A poll that serves a rebalance comes back sooner than it was told to wait.
-const QUIET: Duration = Duration::from_millis(50);
+/// A poll that serves a rebalance or a commit's outcome comes back sooner than it was told to wait.
+const QUIET: Duration = Duration::from_millis(200);
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// `auto.offset.reset=earliest`: a group that is new to a topic must not skip what is there.

@@ -394,10 +394,12 @@ fn a_member_that_is_dropped_gives_its_partitions_back() {
     first.notes().done.lock().unwrap().insert(0, 5);
     let since = Instant::now();
     drop(first);
+    let dropped = since.elapsed();
     assert_eq!(committed(&settings, "dropped-member", 1), BTreeMap::from([(0, 5)]), "a drop is a revoke, too");
     let mut second = member(&settings, "dropped-member");
     second.until("the partition", |second| !second.notes().assigned_now().is_empty());
-    assert!(since.elapsed() < Duration::from_secs(10), "it did not leave the group: {:?}", since.elapsed());
+    let taken_over = since.elapsed();
+    assert!(taken_over < Duration::from_secs(10), "it did not leave the group: {taken_over:?}, dropped in {dropped:?}");
 }
 
 /// Whatever the group is doing at that moment: joining, waiting for an assignment to be served, or consuming.
