@@ -127,3 +127,62 @@ fn head(first: Value) -> Result<Option<(String, Version)>, CacheError> {
     let entity = member.split(':').next().unwrap_or_default().to_owned();
     Ok(Some((entity, score.parse().map_err(|_| unexpected("a score"))?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn array(parts: &[&str]) -> Value {
+        Value::Array(parts.iter().map(|part| text(part)).collect())
+    }
+
+    /// The whole set of PROTOCOL R5, also what no script of today gives.
+    #[test]
+    fn every_answer_to_a_write_has_its_type() {
+        let version = "1700000000000016";
+        let answers = [
+            (array(&["OK", version]), Written::New(version.parse().unwrap())),
+            (array(&["HIT", version, "1"]), Written::Repeated { version: version.parse().unwrap(), logged: true }),
+            (array(&["MISMATCH"]), Written::Mismatch),
+            (array(&["CONFLICT", version]), Written::Conflict(version.parse().unwrap())),
+            (array(&["ABSENT"]), Written::Absent),
+            (array(&["INCOMPLETE"]), Written::Incomplete),
+            (array(&["FULL"]), Written::Full),
+            (array(&["SKEW"]), Written::Skew),
+            (array(&["LATE"]), Written::Late),
+            (array(&["EPOCH"]), Written::StaleEpoch),
+        ];
+        for (answer, expected) in answers {
+            assert_eq!(written(answer).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_no_script_gives_is_an_error_and_never_a_guess() {
+        let strange = [
+            Value::Nil,
+            Value::Int(1),
+            text("OK"),
+            array(&[]),
+            array(&["OK"]),
+            array(&["OK", ""]),
+            array(&["OK", "1.7e+15"]),
+            array(&["OK", "9007199254740992"]),
+            array(&["ok", "16"]),
+            array(&["HIT", "16"]),
+            array(&["ERR"]),
+        ];
+        for answer in strange {
+            let told = written(answer.clone());
+            assert!(matches!(told, Err(CacheError::Unexpected(_))), "{answer:?} was taken for {told:?}");
+        }
+        for answer in [&[][..], &["HIT", "16"], &["HIT", "16", "drafted", "0", "7", "{}"], &["MISS"], &["BEGIN"]] {
+            let told = looked(answer.iter().map(|part| text(part)).collect(), String::new());
+            assert!(matches!(told, Err(CacheError::Unexpected(_))), "{answer:?} was taken for {told:?}");
+        }
+    }
+}
