@@ -102,7 +102,8 @@ impl Service {
                 bail!("{} has ended; the end of its log:\n{}", self.name, self.log_tail(state));
             }
             match stack::http::get(self.admin_port, "/readyz") {
-                Ok((200, _)) => return Ok(()),
+                // `degraded` is 200 as well, but here every store has just been started: the first write is to be `logged`.
+                Ok((200, body)) if body.trim() != "degraded" => return Ok(()),
                 Ok((status, body)) => said = format!("{status} {}", body.trim()),
                 Err(_) => {}
             }
