@@ -7,7 +7,7 @@ use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use service::Supervisor;
+use service::{Health, Supervisor};
 use table::EntityTable;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -39,6 +39,7 @@ pub(crate) struct Lanes {
     tables: HashMap<Arc<str>, EntityTable>,
     surroundings: Surroundings,
     supervisor: Supervisor,
+    health: Arc<Health>,
     runtime: Handle,
     events_most: usize,
     bytes_most: usize,
@@ -53,12 +54,14 @@ impl Lanes {
         tables: HashMap<Arc<str>, EntityTable>,
         surroundings: Surroundings,
         supervisor: Supervisor,
+        health: Arc<Health>,
         settings: &RunSettings,
     ) -> Self {
         Self {
             tables,
             surroundings,
             supervisor,
+            health,
             runtime: Handle::current(),
             events_most: settings.lane_events_most,
             bytes_most: settings.lane_bytes_most,
@@ -154,6 +157,8 @@ impl Assignment for Lanes {
         tracing::info!(count = partitions.len(), "partitions assigned");
         let opened = partitions.iter().filter_map(|partition| Some((partition.clone(), self.open(partition)?)));
         self.lanes().extend(opened);
+        // Only a member of the group brings anything into the table; one that was given nothing stands by.
+        self.health.set_serving(!self.supervisor.stopping().is_cancelled());
     }
 
     fn revoked(&self, partitions: &[Partition], lost: bool) -> Vec<(Partition, i64)> {

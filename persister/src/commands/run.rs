@@ -127,12 +127,11 @@ impl Persister {
             let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
             let tables: HashMap<Arc<str>, _> =
                 catalog.iter().map(|entity| (settings.kafka.topic(entity.name()).into(), table(entity))).collect();
-            let lanes = Lanes::new(tables, surroundings, consuming, &settings);
+            let lanes = Lanes::new(tables, surroundings, consuming, health, &settings);
             let consumer = match Consumer::new(&settings.kafka, &settings.member, &topics, lanes) {
                 Ok(consumer) => consumer,
                 Err(error) => return tracing::error!(%error, "no consumer"),
             };
-            health.set_serving(true);
             let every = settings.commit_every_ms;
             // A plain thread: polling must never wait for the async workers, nor they for it.
             let polling = tokio::task::spawn_blocking(move || intake::poll(&consumer, every, &stopping));
