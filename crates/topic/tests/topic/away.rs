@@ -36,10 +36,13 @@ fn without_an_acknowledgement_in_time_nobody_knows_whether_the_event_is_there() 
     publish_all(&publisher, "unacknowledged", &[upsert("0", birth(0))]);
     kafka.pause().expect("kafka pauses");
     let since = Instant::now();
-    let told =
-        block(publisher.publish(outgoing("unacknowledged", &upsert("1", birth(1))))).expect_err("nobody answers");
+    let event = upsert("1", birth(1));
+    let told = block(async {
+        tokio::time::timeout(Duration::from_secs(20), publisher.publish(outgoing("unacknowledged", &event))).await
+    });
     let took = since.elapsed();
     kafka.resume().expect("kafka goes on");
+    let told = told.expect("it gives up within 20 s").expect_err("nobody answers");
     assert!(matches!(told, TopicError::Unacknowledged), "{told:?}");
     assert_eq!(told.class(), FailureClass::Transient);
     assert!((1.4..4.0).contains(&took.as_secs_f64()), "the deadline is 1.5 s, it took {took:?}");

@@ -76,6 +76,19 @@ fn events_of_one_record_keep_their_order() {
     assert_eq!(versions, events.iter().map(|event| event.version.to_string()).collect::<Vec<_>>());
 }
 
+/// Sent again after a lost acknowledgement, an event is stored once; the broker only does so for producers it knows by id.
+/// (librdkafka takes the setting together with `acks=all` alone.)
+#[test]
+fn the_broker_knows_the_publisher_as_an_idempotent_one() {
+    filled("idempotent", 1, 3);
+    let arguments = ["describe-producers", "--topic", "idempotent", "--partition", "0"];
+    let told = shared::kafka().tool("org.apache.kafka.tools.TransactionsCommand", &arguments).expect("the tool runs");
+    let producers: Vec<_> = told.lines().skip_while(|line| !line.starts_with("ProducerId")).skip(1).collect();
+    assert_eq!(producers.len(), 1, "{told}");
+    let last_sequence = producers[0].split_whitespace().nth(3);
+    assert_eq!(last_sequence, Some("2"), "its third event is number 2: {told}");
+}
+
 #[test]
 fn an_event_is_published_although_nobody_waits_for_its_acknowledgement() {
     let settings = topic("abandoned", 1);
