@@ -1,6 +1,6 @@
 //! One system: `migrate` has run, ingest and persister are up and ready.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,7 @@ impl System {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let scratch = shared::scratch("system");
         let schemas = scratch.join("schemas");
-        copy(&workspace().join("schemas"), &schemas)?;
+        stack::folder::copy(&workspace().join("schemas"), &schemas)?;
         let url = |port| format!("http://127.0.0.1:{port}");
         Ok(Self {
             servers,
@@ -305,18 +305,4 @@ pub fn binary(name: &str) -> PathBuf {
     // Tests lie one folder deeper than programs.
     let folders = own.ancestors().skip(1).take(2);
     folders.map(|folder| folder.join(name)).find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use cache::Reading;
+use service::clock;
 
 /// Readings in a row that must agree before writes are issued again.
 const ENOUGH: u8 = 2;
@@ -36,8 +37,7 @@ impl ClockWatch {
     /// `d` is D. The first reading that agrees is enough: there is no disagreement yet to recover from.
     #[must_use]
     pub fn new(d: Duration) -> Self {
-        let disagree_micros = u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
-        Self { disagree_micros, agreements: AtomicU8::new(UNREAD) }
+        Self { disagree_micros: clock::micros(d), agreements: AtomicU8::new(UNREAD) }
     }
 
     /// Takes in a reading.

@@ -1,6 +1,9 @@
 //! The observer: how far the persister is behind, seen from here, since a dead persister exports nothing; and how much
 //! waits in outbox and unsettled.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache::Cache;
@@ -27,7 +30,7 @@ pub(crate) async fn observe_depths(
             metrics.outbox_entries.set(i64::try_from(depths.outbox).unwrap_or(i64::MAX));
             metrics.unsettled_entries.set(i64::try_from(depths.unsettled).unwrap_or(i64::MAX));
             let births = depths.outbox_oldest.into_iter().map(|(entity, version)| (entity, version.birth_micros()));
-            let births: std::collections::HashMap<_, _> = births.collect();
+            let births: HashMap<_, _> = births.collect();
             oldest.show(births.values().min().copied());
             lag.show_outbox(births);
         }
@@ -41,7 +44,7 @@ pub(crate) async fn observe_depths(
 /// `outbox_oldest_seconds`, computed when it is scraped: it grows while Redis cannot be asked, too.
 #[derive(Clone, Debug)]
 pub(crate) struct OutboxOldest {
-    birth: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    birth: Arc<AtomicU64>,
     gauge: prometheus::Gauge,
 }
 
@@ -50,11 +53,11 @@ impl OutboxOldest {
     pub(crate) fn new() -> Self {
         let opts =
             metrics::prefixed("outbox_oldest_seconds", "Age of the oldest write that the topic has not acknowledged");
-        Self { birth: std::sync::Arc::default(), gauge: prometheus::Gauge::with_opts(opts).expect("a valid name") }
+        Self { birth: Arc::default(), gauge: prometheus::Gauge::with_opts(opts).expect("a valid name") }
     }
 
     fn show(&self, birth: Option<u64>) {
-        self.birth.store(birth.unwrap_or(0), std::sync::atomic::Ordering::Relaxed);
+        self.birth.store(birth.unwrap_or(0), Ordering::Relaxed);
     }
 }
 
@@ -64,9 +67,8 @@ impl Collector for OutboxOldest {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let birth = self.birth.load(std::sync::atomic::Ordering::Relaxed);
-        #[expect(clippy::cast_precision_loss, reason = "an age in microseconds is far below 2^53")]
-        let age = if birth == 0 { 0.0 } else { clock::now_micros().saturating_sub(birth) as f64 / 1e6 };
+        let birth = self.birth.load(Ordering::Relaxed);
+        let age = if birth == 0 { 0.0 } else { clock::seconds_between(birth, clock::now_micros()) };
         self.gauge.set(age);
         self.gauge.collect()
     }

@@ -2,7 +2,7 @@
 
 use prometheus::{Gauge, IntCounterVec, IntGauge};
 use record::Version;
-use service::Metrics;
+use service::{Metrics, clock};
 
 /// See the help texts.
 #[derive(Clone, Debug)]
@@ -51,7 +51,6 @@ impl IngestMetrics {
 
     /// R1: `last` running away from the clock is what an alarm watches.
     pub(crate) fn lead(&self, newest: Version, now_micros: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "a difference of clocks is far below 2^53")]
-        self.version_lead.set(newest.get().saturating_sub(now_micros) as f64 / 1e6);
+        self.version_lead.set(clock::seconds_between(now_micros, newest.get()));
     }
 }

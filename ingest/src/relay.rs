@@ -54,8 +54,7 @@ impl Relay {
     /// Page by page, oldest first, until the shard has nothing old any more. What cannot be published stays, and keeps
     /// nothing behind it from the topic.
     async fn relay(&self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
-        let after = u64::try_from(self.after.as_micros()).unwrap_or(u64::MAX);
-        let until = clock::now_micros().saturating_sub(after);
+        let until = clock::now_micros().saturating_sub(clock::micros(self.after));
         let mut behind = 0;
         while !stopping.is_cancelled() && self.kafka.is_up() && self.cache.claim_relay(shard, CLAIM).await? {
             let page = self.cache.pending(shard, behind, until, BATCH).await?;

@@ -125,10 +125,6 @@ impl Lanes {
         });
         roomy.collect()
     }
-
-    fn is_idle(&self) -> bool {
-        self.lanes().is_empty()
-    }
 }
 
 impl LaneHandle {
@@ -194,22 +190,17 @@ impl Assignment for Lanes {
     }
 }
 
-/// Polls until `stopping`, then leaves the group: what is assigned is drained and committed in the revoke.
-pub(crate) fn poll(consumer: &Consumer<Lanes>, commit_every: Duration, stopping: &CancellationToken) {
+/// Polls until `stopping`. The end of the consumer then leaves the group: what is assigned is drained and committed in the
+/// revoke.
+pub(crate) fn poll(consumer: Consumer<Lanes>, commit_every: Duration, stopping: &CancellationToken) {
     let mut served = Instant::now();
     while !stopping.is_cancelled() {
-        take(consumer);
-        resume(consumer);
+        take(&consumer);
+        resume(&consumer);
         if served.elapsed() >= commit_every {
-            commit(consumer);
+            commit(&consumer);
             served = Instant::now();
         }
-    }
-    consumer.leave();
-    let lanes = consumer.assignment();
-    let until = Instant::now() + lanes.drain_deadline + Duration::from_secs(5);
-    while !lanes.is_idle() && Instant::now() < until {
-        take(consumer);
     }
 }
 

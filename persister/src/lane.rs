@@ -132,8 +132,7 @@ impl Lane {
     }
 
     fn decode<'b>(&self, batch: &'b VecDeque<Envelope>) -> Result<Vec<(i64, Event<'b>)>, LaneError> {
-        let future = u64::try_from(self.surroundings.future_most.as_micros()).unwrap_or(u64::MAX);
-        let latest = clock::now_micros().saturating_add(future);
+        let latest = clock::now_micros().saturating_add(clock::micros(self.surroundings.future_most));
         let event = |envelope: &'b Envelope| {
             let offset = envelope.offset;
             match envelope.decode() {
@@ -219,8 +218,7 @@ impl Lane {
                 superseded += record.newest + record.older;
             }
             if held.fresh && held.version == record.version {
-                #[expect(clippy::cast_precision_loss, reason = "a lag in microseconds is far below 2^53")]
-                lag.observe(committed_at.saturating_sub(record.version.birth_micros()) as f64 / 1e6);
+                lag.observe(clock::seconds_between(record.version.birth_micros(), committed_at));
             }
         }
         metrics.fates.with_label_values(&[self.entity(), "applied"]).inc_by(applied);

@@ -55,8 +55,8 @@ impl Cache {
         let mut call = self.scripts.write.prepare_invoke();
         call.arg(EPOCH)
             .arg(seen.get())
-            .arg(micros(self.settings.clock_skew_ms))
-            .arg(micros(self.settings.redis_timeout_ms))
+            .arg(clock::micros(self.settings.clock_skew_ms))
+            .arg(clock::micros(self.settings.redis_timeout_ms))
             .arg(self.settings.outbox_most / shards)
             .arg(self.settings.unsettled_most / shards);
         for write in writes {
@@ -228,10 +228,6 @@ fn done_of(script: &str, (done, refused, why): (u64, u64, Option<String>)) -> u6
         tracing::error!(script, refused, why, "{script}: Redis refused {refused} entries for good: {why:?}");
     }
     done
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

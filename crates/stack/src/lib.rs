@@ -7,6 +7,7 @@
 //! A test usually wants [`shared`]: one server of each kind per test binary, gone with the process.
 
 mod database;
+pub mod folder;
 pub mod http;
 mod kafka;
 pub mod note;

@@ -2,6 +2,7 @@
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
 use crate::KafkaSettings;
@@ -19,24 +20,21 @@ pub(crate) fn config(settings: &KafkaSettings, role: &str) -> ClientConfig {
     config
 }
 
-/// Logs at debug level what librdkafka repeats many times a second while a broker is away; the probe and the health of
-/// the dependency say it once.
-pub(crate) fn report(error: &KafkaError, reason: &str) {
-    tracing::debug!(%error, reason, "Kafka client");
-}
+/// A client's context: what it does with its own callbacks, and everybody's way to log. What librdkafka repeats many times a
+/// second while a broker is away goes to the debug level; the probe and the health of the dependency say it once.
+pub(crate) struct Reporting<T>(pub(crate) T);
 
-/// For clients that need no callbacks.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Quiet;
-
-impl ClientContext for Quiet {
+impl<T: Send + Sync> ClientContext for Reporting<T> {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        report(&error, reason);
+        tracing::debug!(%error, reason, "Kafka client");
     }
 }
 
-impl rdkafka::consumer::ConsumerContext for Quiet {}
+/// For clients that need no callbacks.
+pub(crate) struct Quiet;
+
+impl ConsumerContext for Reporting<Quiet> {}

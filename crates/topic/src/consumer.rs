@@ -9,16 +9,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{Envelope, KafkaSettings, MemberSettings, TopicError, client};
+use crate::client::{self, Reporting};
+use crate::{Envelope, KafkaSettings, MemberSettings, TopicError};
 
 /// How soon offsets that were laid down are committed. Where none were, this costs no call.
 pub const COMMIT_WITHIN: Duration = Duration::from_millis(50);
@@ -60,19 +59,7 @@ pub trait Assignment: Send + Sync + 'static {
     fn committed(&self, partition: &Partition, result: Result<i64, CommitFailed>);
 }
 
-struct Context<A>(A);
-
-impl<A: Assignment> ClientContext for Context<A> {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        client::report(&error, reason);
-    }
-}
-
-impl<A: Assignment> ConsumerContext for Context<A> {
+impl<A: Assignment> ConsumerContext for Reporting<A> {
     /// `cooperative-sticky` is what we set, so that all changes are incremental.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = partitions(list);
@@ -153,7 +140,7 @@ fn list_of(offsets: &[(Partition, i64)]) -> TopicPartitionList {
 
 /// A member of the group. Lives on one plain thread.
 pub struct Consumer<A: Assignment> {
-    base: BaseConsumer<Context<A>>,
+    base: BaseConsumer<Reporting<A>>,
 }
 
 impl<A: Assignment> std::fmt::Debug for Consumer<A> {
@@ -173,7 +160,7 @@ impl<A: Assignment> Consumer<A> {
         topics: &[String],
         assignment: A,
     ) -> Result<Self, TopicError> {
-        let base = BaseConsumer::from_config_and_context(&config(settings, member), Context(assignment))?;
+        let base = BaseConsumer::from_config_and_context(&config(settings, member), Reporting(assignment))?;
         base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Self { base })
     }

@@ -19,9 +19,10 @@ pub struct Envelope {
 
 impl Envelope {
     pub(crate) fn new(message: &BorrowedMessage<'_>) -> Self {
+        // librdkafka parses the headers at each call.
+        let headers = message.headers();
         let header = |name: &str| {
-            let headers = message.headers()?;
-            let found = headers.iter().find(|header| header.key == name)?;
+            let found = headers?.iter().find(|header| header.key == name)?;
             found.value.map(<[u8]>::to_vec)
         };
         Self {

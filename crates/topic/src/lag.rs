@@ -14,11 +14,11 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use service::Supervisor;
 use service::metrics::prefixed;
+use service::{Supervisor, clock};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{self, Quiet};
+use crate::client::{self, Quiet, Reporting};
 use crate::{Envelope, KafkaSettings, Partition, TopicError};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ pub struct Position {
 
 /// Asks Kafka how far the group is. Blocks: lives on a plain thread.
 pub struct GroupLag {
-    consumer: BaseConsumer<Quiet>,
+    consumer: BaseConsumer<Reporting<Quiet>>,
     known: HashMap<Partition, Position>,
     /// The committed offset whose event's birth was read last.
     read: HashMap<Partition, i64>,
@@ -74,7 +74,7 @@ impl GroupLag {
             // One event per partition is wanted, not a prefetch.
             .set("queued.min.messages", "1")
             .set("fetch.message.max.bytes", "16384");
-        let consumer = BaseConsumer::from_config_and_context(&config, Quiet)?;
+        let consumer = BaseConsumer::from_config_and_context(&config, Reporting(Quiet))?;
         Ok(Self { consumer, known: HashMap::new(), read: HashMap::new() })
     }
 
@@ -272,8 +272,7 @@ impl Collector for LagMetrics {
             self.alias.with_label_values(&[&*self.group, &*partition.topic, &number]).set(behind);
             let outbox = shown.outbox_heads.get(entity).copied();
             let birth = position.oldest_birth.into_iter().chain(outbox).min();
-            #[expect(clippy::cast_precision_loss, reason = "an age in microseconds is far below 2^53")]
-            let age = birth.map_or(0.0, |birth| now.saturating_sub(birth) as f64 / 1e6);
+            let age = birth.map_or(0.0, |birth| clock::seconds_between(birth, now));
             self.oldest.with_label_values(&[entity, &number]).set(age);
         }
         [self.events.collect(), self.alias.collect(), self.oldest.collect()].concat()

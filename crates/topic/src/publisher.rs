@@ -5,16 +5,14 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use record::Event;
 use tokio::sync::oneshot;
 
-use crate::{KafkaSettings, TopicError, client};
+use crate::client::{self, Reporting};
+use crate::{KafkaSettings, TopicError};
 
 /// An event that the brokers have acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +39,7 @@ struct OnDelivery(Box<dyn FnOnce(Result<Published, TopicError>) + Send + Sync>);
 
 struct Deliveries;
 
-impl ClientContext for Deliveries {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        client::report(&error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
+impl ProducerContext for Reporting<Deliveries> {
     type DeliveryOpaque = Box<OnDelivery>;
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, on_delivery: Box<OnDelivery>) {
@@ -65,7 +53,7 @@ impl ProducerContext for Deliveries {
 /// The one producer of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
-    producer: ThreadedProducer<Deliveries>,
+    producer: ThreadedProducer<Reporting<Deliveries>>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -80,7 +68,7 @@ impl Publisher {
     /// # Errors
     /// A setting that librdkafka does not take.
     pub fn new(settings: &KafkaSettings) -> Result<Self, TopicError> {
-        let producer = ThreadedProducer::from_config_and_context(&config(settings), Deliveries)?;
+        let producer = ThreadedProducer::from_config_and_context(&config(settings), Reporting(Deliveries))?;
         Ok(Self { producer })
     }
 

@@ -9,7 +9,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::client::{self, Quiet};
+use crate::client::{self, Quiet, Reporting};
 use crate::{KafkaSettings, TopicError};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,8 +25,8 @@ pub struct Found {
 
 /// Creates and inspects topics.
 pub struct Topics {
-    admin: AdminClient<Quiet>,
-    metadata: Arc<BaseConsumer<Quiet>>,
+    admin: AdminClient<Reporting<Quiet>>,
+    metadata: Arc<BaseConsumer<Reporting<Quiet>>>,
     settings: KafkaSettings,
 }
 
@@ -44,8 +44,8 @@ impl Topics {
     pub fn new(settings: &KafkaSettings) -> Result<Self, TopicError> {
         let config = client::config(settings, "admin");
         Ok(Self {
-            admin: AdminClient::from_config_and_context(&config, Quiet)?,
-            metadata: Arc::new(BaseConsumer::from_config_and_context(&config, Quiet)?),
+            admin: AdminClient::from_config_and_context(&config, Reporting(Quiet))?,
+            metadata: Arc::new(BaseConsumer::from_config_and_context(&config, Reporting(Quiet))?),
             settings: settings.clone(),
         })
     }

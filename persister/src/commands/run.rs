@@ -134,7 +134,7 @@ impl Persister {
             };
             let every = settings.commit_every_ms;
             // A plain thread: polling must never wait for the async workers, nor they for it.
-            let polling = tokio::task::spawn_blocking(move || intake::poll(&consumer, every, &stopping));
+            let polling = tokio::task::spawn_blocking(move || intake::poll(consumer, every, &stopping));
             if let Err(error) = polling.await {
                 tracing::error!(%error, "the intake died");
             }

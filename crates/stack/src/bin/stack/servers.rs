@@ -4,9 +4,8 @@ use crate::progress::{already, step};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::{fresh, ports};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use stack::{Accounts, Admin, Database, Kafka, KafkaOptions, Lifetime, Place, Prometheus, Redis, Speed, Tools};
-use std::path::Path;
 use std::time::Duration;
 
 /// The database in which the entities' tables are.
@@ -38,7 +37,7 @@ pub(crate) fn start_prometheus(state: &State, settings: &Settings, started: &mut
     {
         step("prometheus stops (new configuration)", || noted.process.stop(Duration::from_secs(30)))?;
     }
-    copy(&source, &folder)?;
+    stack::folder::copy(&source, &folder)?;
     for (job, port) in [("ingest", settings.ingest_admin_port), ("persister", settings.persister_admin_port)] {
         let targets = serde_json::json!([{ "targets": [format!("127.0.0.1:{port}")] }]);
         std::fs::create_dir_all(folder.join("targets"))?;
@@ -70,19 +69,4 @@ fn start_one(
     };
     started.push(name);
     step(shown, || start(&place))
-}
-
-/// Copies a folder's files over another's; the targets beside them are ours.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
