@@ -7,7 +7,7 @@ mod settings;
 use crate::process::{Ended, Process};
 use crate::server::{Place, Server, made};
 use crate::{KafkaTools, Lifetime, Spec, Tools, port, random};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -82,7 +82,16 @@ fn start_on(java: &Java, place: &Place, port: u16, controller: u16) -> Result<Se
         java.run("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &config])?;
     }
     let spec = java.spec("kafka", &place.log, "kafka.Kafka", &[file]);
-    Server::start(spec, port, place, Box::new(move || probe::serves(port).unwrap_or(false)))
+    let cluster = cluster_of(&dir.join("data"))?;
+    Server::start(spec, port, place, Box::new(move || probe::serves(port, &cluster).unwrap_or(false)))
+}
+
+/// The id of the cluster that this data belongs to.
+fn cluster_of(data: &Path) -> Result<String> {
+    let file = data.join("meta.properties");
+    let properties = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let id = properties.lines().find_map(|line| line.strip_prefix("cluster.id="));
+    Ok(id.with_context(|| format!("{} names no cluster.id", file.display()))?.to_owned())
 }
 
 /// How Java is called: the same for the broker and for every tool, since an archive holds for one way only.

@@ -2,8 +2,10 @@
 
 use crate::random;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 /// Picked ports lie below the range that Linux gives to outgoing connections (32768 on). A port from that range can be
 /// taken while its server is down for a restart: by any client of anybody, even by the retries of the server's own
@@ -18,12 +20,15 @@ pub fn address(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// A port that nobody listens on at this moment.
+/// What [`free`] gave away. Never given twice: its server may be down for a restart and find another one there.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port that nobody listens on at this moment and that this process has not picked before.
 pub fn free() -> Result<u16> {
     let width = PICKED.end.saturating_sub(PICKED.start);
     for _ in 0..1_000 {
         let port = PICKED.start.saturating_add(u16::from_le_bytes(random::bytes()?) % width);
-        if !is_taken(port)? {
+        if !is_taken(port)? && GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
             return Ok(port);
         }
     }
@@ -68,5 +73,17 @@ pub(crate) fn settle<T>(wanted: Option<u16>, start: impl Fn(u16) -> Result<T>) -
             Err(e) if e.is::<Occupied>() && tries < TRIES => tries += 1,
             done => return done,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GIVEN, PICKED, free};
+
+    #[test]
+    fn a_port_is_never_given_twice() {
+        GIVEN.lock().unwrap().extend(PICKED);
+        let exhausted = free().expect_err("all were given");
+        assert!(exhausted.to_string().contains("no free port"), "{exhausted}");
     }
 }

@@ -50,7 +50,8 @@ fn train(tools: &KafkaTools, work: &Path, archive: &Path) -> Result<()> {
             let args = [file.as_os_str()];
             let mut spec = java.spec("kafka", &work.join("log"), "kafka.Kafka", &args);
             spec = spec.env("JDK_JAVA_OPTIONS", format!("-XX:ArchiveClassesAtExit={}", archive.display()));
-            Server::start(spec, port, &Place::attached(work), Box::new(move || probe::serves(port).unwrap_or(false)))
+            let probe = move || probe::serves(port, &id).unwrap_or(false);
+            Server::start(spec, port, &Place::attached(work), Box::new(probe))
         })
     })?;
     server.stop(Duration::from_secs(120))?;

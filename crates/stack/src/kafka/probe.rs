@@ -10,15 +10,20 @@ use std::time::Duration;
 /// Request 3 (Metadata), version 4, correlation id 1, no client id, no topics, no creation of topics.
 const METADATA: [u8; 19] = [0, 0, 0, 15, 0, 3, 0, 4, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0, 0];
 
-/// Whether the broker on this port answers and counts at least one live broker: itself.
-pub(super) fn serves(port: u16) -> Result<bool> {
+/// Whether a broker of this cluster answers on this port and counts at least one live broker: itself.
+///
+/// The cluster's id is asked for because another Kafka may have taken the port while ours was down: ours needs seconds
+/// until it fails on it.
+pub(super) fn serves(port: u16, cluster: &str) -> Result<bool> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&port::address(port), limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.write_all(&METADATA)?;
-    // Size, correlation id, throttle time, then the number of brokers.
-    let mut head = [0; 16];
-    stream.read_exact(&mut head)?;
-    let [.., a, b, c, d] = head;
-    Ok(i32::from_be_bytes([a, b, c, d]) > 0)
+    let mut size = [0; 4];
+    stream.read_exact(&mut size)?;
+    let mut answer = Vec::new();
+    stream.take(u32::from_be_bytes(size).into()).read_to_end(&mut answer)?;
+    // Correlation id, throttle time, then the number of brokers, the brokers, and the cluster's id.
+    let brokers = answer.get(8..12).is_some_and(|count| count.iter().any(|byte| *byte != 0));
+    Ok(brokers && answer.windows(cluster.len()).any(|part| part == cluster.as_bytes()))
 }

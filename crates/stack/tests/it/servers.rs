@@ -39,7 +39,8 @@ fn kafka_keeps_its_topics_across_a_kill() {
     kafka.kill().expect("kafka dies");
     assert!(!kafka.is_running() && !kafka.is_ready());
     timed("kafka restart after a kill", || kafka.restart());
-    let listed = timed("kafka tool", || kafka.tool(topics, &["--describe", "--topic", "kept"]));
+    let described = timed("kafka tool", || Ok(kafka.tool(topics, &["--describe", "--topic", "kept"])));
+    let listed = described.unwrap_or_else(|e| panic!("{e:#}\nthe broker said:\n{}", kafka.log_tail(100)));
     assert!(listed.contains("PartitionCount: 6"), "{listed}");
     let status = timed("kafka stop", || kafka.stop(Duration::from_secs(30))).expect("an own child");
     assert_eq!(status.code(), Some(143), "it ended by itself after SIGTERM");
