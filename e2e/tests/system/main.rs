@@ -14,3 +14,5 @@ mod migrate;
 mod observability;
 #[cfg(test)]
 mod order;
+#[cfg(test)]
+mod publisher;
