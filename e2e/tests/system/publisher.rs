@@ -119,7 +119,7 @@ async fn of_two_thousand_lines_the_bad_ones_are_named_and_all_others_are_in_the_
         assert!(ran.said.contains(word), "no {word:?} in {}", ran.said);
     }
     let mut expected = newest(2000, 2000);
-    ["u17", "u500", "u1999"].map(|id| expected.remove(id));
+    expected.retain(|id, _| !["u17", "u500", "u1999"].contains(&id.as_str()));
     table_holds(&system, &expected).await?;
     assert!(!publisher.beside(".progress").exists(), "nothing is left to go on with");
 
@@ -179,9 +179,9 @@ async fn rows_of_a_csv_become_what_their_fields_hold_and_the_same_file_again_wri
 
 #[tokio::test]
 async fn a_killed_publisher_goes_on_where_it_was_and_loses_no_line() -> Result<()> {
-    let (count, ids) = (12_000, 5000);
+    let (count, ids) = (4000, 1500);
     let system = System::start().await?;
-    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "8"]);
+    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "2"]);
     let first = publisher.start()?;
     publisher.until_beyond(1)?;
     first.kill()?;
@@ -196,15 +196,15 @@ async fn a_killed_publisher_goes_on_where_it_was_and_loses_no_line() -> Result<(
     table_holds(&system, &newest(count, ids)).await?;
     // What was under way when it was killed may be accepted after we looked.
     let sent = accepted(&system).await? - before;
-    assert!(sent <= (count - done + 1 + 8) as f64, "{sent} lines were sent, it went on at {done} of {count}");
+    assert!(sent <= (count - done + 1 + 2) as f64, "{sent} lines were sent, it went on at {done} of {count}");
     Ok(())
 }
 
 #[tokio::test]
 async fn an_ingest_that_is_away_for_a_while_costs_no_line_and_one_that_stays_away_ends_the_run() -> Result<()> {
-    let (count, ids) = (12_000, 5000);
+    let (count, ids) = (4000, 1500);
     let mut system = System::start().await?;
-    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "8"]);
+    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "2"]);
     let running = publisher.with(&["--retry-for-s", "1"]).start()?;
     publisher.until_beyond(1)?;
     system.ingest.take().context("ingest")?.kill()?;
@@ -239,9 +239,9 @@ async fn lines_with_the_same_id_are_written_in_the_files_order() -> Result<()> {
 
 #[tokio::test]
 async fn an_interrupted_publisher_says_how_to_go_on_and_takes_no_other_file_for_its_own() -> Result<()> {
-    let (count, ids) = (12_000, 5000);
+    let (count, ids) = (4000, 1500);
     let system = System::start().await?;
-    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "8"]);
+    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "2"]);
     let running = publisher.start()?;
     publisher.until_beyond(1)?;
     assert!(publisher.run()?.said.contains("another publisher is at work"), "two on one file");

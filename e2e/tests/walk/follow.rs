@@ -1,7 +1,7 @@
 //! The reader of a page: a folder that looks like a fresh clone, and a shell in it.
 
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 

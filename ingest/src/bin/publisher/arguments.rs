@@ -16,8 +16,8 @@ use service::schemas;
 use crate::rows::Format;
 
 const EXAMPLES: &str = "\
-One record:    publisher users -l Smith -f John -a 25
-Many records:  publisher users --file people.ndjson   (or .csv; publisher --file F --help says more)";
+One record:    publisher ENTITY --<field> <value> ... [--wait]
+Many records:  publisher ENTITY --file records.ndjson   (or .csv; publisher --file F --help says more)";
 
 const FILE_HELP: &str = "\
 A line of NDJSON or a row of CSV is a record, sent as PUT /{entity}/{id}. Without an id of its own it gets one that comes

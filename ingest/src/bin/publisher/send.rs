@@ -98,10 +98,11 @@ impl Ingest {
                 }
                 Attempt::Again { why, after } => (why, after),
             };
-            let delay = delay(&mut backoff, after, rand::random());
-            if begun.elapsed() + delay > self.retry_for {
+            let left = self.retry_for.saturating_sub(begun.elapsed());
+            if left.is_zero() {
                 return (self.given_up(why, begun), retries);
             }
+            let delay = delay(&mut backoff, after, rand::random()).min(left);
             if self.stopping.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
                 return (Fate::Stopped, retries);
             }
@@ -110,7 +111,7 @@ impl Ingest {
 
     /// While others are written the line is at fault, else ingest is.
     fn given_up(&self, why: String, begun: Instant) -> Fate {
-        if self.last_written.get() <= begun {
+        if is_away(begun, self.last_written.get(), self.retry_for) {
             return Fate::Away(why);
         }
         let detail = format!("tried for {} s (--retry-for-s), at last: {why}", self.retry_for.as_secs());
@@ -160,6 +161,12 @@ fn is_worth_a_retry(status: StatusCode) -> bool {
     )
 }
 
+/// Whether nothing was written in the second half of a line's tries. In the first half may lie the moment at which ingest
+/// went away: lines that were under way then are not at fault.
+fn is_away(begun: Instant, last_written: Instant, retry_for: Duration) -> bool {
+    last_written <= begun + retry_for / 2
+}
+
 /// As ingest asks, and never earlier than the backoff says: all that wait came at the same moment.
 fn delay(backoff: &mut Backoff, asked: Option<Duration>, random: f64) -> Duration {
     let own = backoff.next(random);
@@ -176,6 +183,14 @@ mod tests {
         let asked = Some(Duration::from_secs(2));
         assert_eq!(delay(&mut backoff, asked, 0.0), Duration::from_millis(2050));
         assert_eq!(delay(&mut backoff, None, 0.0), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_line_is_at_fault_only_if_others_were_written_lately() {
+        let (begun, retry_for) = (Instant::now(), Duration::from_secs(60));
+        let away = |written_after_s| is_away(begun, begun + Duration::from_secs(written_after_s), retry_for);
+        assert!(away(0) && away(30), "ingest went away while the line was under way");
+        assert!(!away(31));
     }
 
     #[test]
