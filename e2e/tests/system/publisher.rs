@@ -77,14 +77,24 @@ fn ended(process: &Process) -> Result<Ran> {
     Ok(Ran { code: status.code().context("it was killed")?, said: process.log_tail(100) })
 }
 
-/// Users of whom only `ids` are different: the line's number is the name.
-fn lines(count: u64, ids: u64) -> String {
-    (1..=count).map(|n| format!("{{\"id\":\"u{}\",\"name\":\"line {n}\",\"age\":7}}\n", n % ids)).collect()
+/// Whose line it is: each of these files has several lines a record.
+fn far_apart(line: u64) -> u64 {
+    line % 1500
+}
+
+/// As [`far_apart`], one right behind the other.
+fn together(line: u64) -> u64 {
+    line / 4
+}
+
+/// Users whose name is the line's number.
+fn lines(count: u64, of: fn(u64) -> u64) -> String {
+    (1..=count).map(|n| format!("{{\"id\":\"u{}\",\"name\":\"line {n}\",\"age\":7}}\n", of(n))).collect()
 }
 
 /// The last line of each of them.
-fn newest(count: u64, ids: u64) -> HashMap<String, String> {
-    (1..=count).map(|n| (format!("u{}", n % ids), format!("line {n}"))).collect()
+fn newest(count: u64, of: fn(u64) -> u64) -> HashMap<String, String> {
+    (1..=count).map(|n| (format!("u{}", of(n)), format!("line {n}"))).collect()
 }
 
 async fn names(system: &System) -> Result<HashMap<String, String>> {
@@ -106,7 +116,7 @@ async fn accepted(system: &System) -> Result<f64> {
 #[tokio::test]
 async fn of_two_thousand_lines_the_bad_ones_are_named_and_all_others_are_in_the_table() -> Result<()> {
     let system = System::start().await?;
-    let mut all: Vec<String> = lines(2000, 2000).lines().map(str::to_owned).collect();
+    let mut all: Vec<String> = lines(2000, |n| n).lines().map(str::to_owned).collect();
     all[16] = r#"{"id":"u17","name":"line 17","age":"old"}"#.to_owned();
     all[499] = r#"{"id":"u500","name":"#.to_owned();
     all[1998] = r#"{"id":"u1999","nmae":"line 1999"}"#.to_owned();
@@ -118,7 +128,7 @@ async fn of_two_thousand_lines_the_bad_ones_are_named_and_all_others_are_in_the_
     {
         assert!(ran.said.contains(word), "no {word:?} in {}", ran.said);
     }
-    let mut expected = newest(2000, 2000);
+    let mut expected = newest(2000, |n| n);
     expected.retain(|id, _| !["u17", "u500", "u1999"].contains(&id.as_str()));
     table_holds(&system, &expected).await?;
     assert!(!publisher.beside(".progress").exists(), "nothing is left to go on with");
@@ -179,9 +189,9 @@ async fn rows_of_a_csv_become_what_their_fields_hold_and_the_same_file_again_wri
 
 #[tokio::test]
 async fn a_killed_publisher_goes_on_where_it_was_and_loses_no_line() -> Result<()> {
-    let (count, ids) = (4000, 1500);
+    let count = 4000;
     let system = System::start().await?;
-    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "2"]);
+    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, far_apart))?.with(&["--concurrency", "2"]);
     let first = publisher.start()?;
     publisher.until_beyond(1)?;
     first.kill()?;
@@ -193,7 +203,7 @@ async fn a_killed_publisher_goes_on_where_it_was_and_loses_no_line() -> Result<(
     assert_eq!(ran.code, 0, "{}", ran.said);
     assert!(ran.said.contains(&format!("going on at line {done}")), "{}", ran.said);
     assert!(ran.said.contains(&format!("lines={count} written={count} failed=0")), "{}", ran.said);
-    table_holds(&system, &newest(count, ids)).await?;
+    table_holds(&system, &newest(count, far_apart)).await?;
     // What was under way when it was killed may be accepted after we looked.
     let sent = accepted(&system).await? - before;
     assert!(sent <= (count - done + 1 + 2) as f64, "{sent} lines were sent, it went on at {done} of {count}");
@@ -202,9 +212,9 @@ async fn a_killed_publisher_goes_on_where_it_was_and_loses_no_line() -> Result<(
 
 #[tokio::test]
 async fn an_ingest_that_is_away_for_a_while_costs_no_line_and_one_that_stays_away_ends_the_run() -> Result<()> {
-    let (count, ids) = (4000, 1500);
+    let count = 4000;
     let mut system = System::start().await?;
-    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "2"]);
+    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, far_apart))?.with(&["--concurrency", "2"]);
     let running = publisher.with(&["--retry-for-s", "1"]).start()?;
     publisher.until_beyond(1)?;
     system.ingest.take().context("ingest")?.kill()?;
@@ -226,22 +236,22 @@ async fn an_ingest_that_is_away_for_a_while_costs_no_line_and_one_that_stays_awa
     assert_eq!(ran.code, 0, "{}", ran.said);
     assert!(ran.said.contains(&format!("lines={count} written={count} failed=0")), "{}", ran.said);
     assert!(!ran.said.contains("retries=0 "), "{}", ran.said);
-    table_holds(&system, &newest(count, ids)).await
+    table_holds(&system, &newest(count, far_apart)).await
 }
 
 #[tokio::test]
 async fn lines_with_the_same_id_are_written_in_the_files_order() -> Result<()> {
     let system = System::start().await?;
-    let ran = Publisher::of(&system, "people.ndjson", &lines(3000, 7))?.run()?;
+    let ran = Publisher::of(&system, "people.ndjson", &lines(4000, together))?.run()?;
     assert_eq!(ran.code, 0, "{}", ran.said);
-    table_holds(&system, &newest(3000, 7)).await
+    table_holds(&system, &newest(4000, together)).await
 }
 
 #[tokio::test]
 async fn an_interrupted_publisher_says_how_to_go_on_and_takes_no_other_file_for_its_own() -> Result<()> {
-    let (count, ids) = (4000, 1500);
+    let count = 4000;
     let system = System::start().await?;
-    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, ids))?.with(&["--concurrency", "2"]);
+    let publisher = Publisher::of(&system, "people.ndjson", &lines(count, far_apart))?.with(&["--concurrency", "2"]);
     let running = publisher.start()?;
     publisher.until_beyond(1)?;
     assert!(publisher.run()?.said.contains("another publisher is at work"), "two on one file");
@@ -251,15 +261,15 @@ async fn an_interrupted_publisher_says_how_to_go_on_and_takes_no_other_file_for_
     let done = publisher.until_beyond(1)?;
     assert!(ran.said.contains(&format!("interrupted; the same command goes on at line {done}")), "{}", ran.said);
 
-    std::fs::write(&publisher.file, lines(count + 1, ids))?;
+    std::fs::write(&publisher.file, lines(count + 1, far_apart))?;
     let changed = publisher.run()?;
     assert_eq!(changed.code, 2, "{}", changed.said);
     assert!(changed.said.contains("has changed") && changed.said.contains("--restart"), "{}", changed.said);
 
-    std::fs::write(&publisher.file, lines(count, ids))?;
+    std::fs::write(&publisher.file, lines(count, far_apart))?;
     let ran = publisher.run()?;
     assert_eq!(ran.code, 0, "{}", ran.said);
-    table_holds(&system, &newest(count, ids)).await
+    table_holds(&system, &newest(count, far_apart)).await
 }
 
 #[tokio::test]
@@ -267,9 +277,9 @@ async fn standard_input_is_taken_where_lines_have_ids() -> Result<()> {
     let system = System::start().await?;
     let folder = shared::scratch("publisher");
     let stream = |text: &str| stream(&system, &folder, text);
-    let ran = stream(&lines(100, 100))?;
+    let ran = stream(&lines(100, |n| n))?;
     assert_eq!(ran.code, 0, "{}", ran.said);
-    table_holds(&system, &newest(100, 100)).await?;
+    table_holds(&system, &newest(100, |n| n)).await?;
     let ran = stream("{\"name\":\"x\",\"age\":1}\n")?;
     assert_eq!(ran.code, 1, "{}", ran.said);
     assert!(ran.said.contains("line 1: the line has no id"), "{}", ran.said);

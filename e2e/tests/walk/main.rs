@@ -3,7 +3,8 @@
 //! How a page is written so that it can be followed:
 //!
 //! * A block ```` ```console ```` holds commands, each behind `$ ` (and goes on after a `\` at a line's end), with what it
-//!   prints below. A command must succeed; in a block ```` ```console fails ```` it must fail.
+//!   prints below. A command must succeed, in a block ```` ```console fails ```` it must fail;
+//!   a block ```` ```console unfollowed ```` is for people alone.
 //! * A block with a path behind its language, such as ```` ```json schemas/orders/v1.avsc ````, is a file that the reader writes.
 //! * `…` in a line stands for anything, a line `…` for any lines. How much white space there is does not matter.
 //! * What the system makes up is of one shape: a UUID, a version (16 digits), a time with microseconds, seconds (`4.6 s`).

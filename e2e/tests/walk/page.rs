@@ -28,6 +28,7 @@ pub(crate) fn steps(text: &str) -> Vec<Step> {
         let Some(info) = line.strip_prefix("```") else { continue };
         let inside: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
         match info.split_once(' ').unwrap_or((info, "")) {
+            ("console", "unfollowed") => {}
             ("console", fails) => steps.extend(commands(&inside, number + 2, fails == "fails")),
             (_, path) if !path.is_empty() => {
                 steps.push(Step::File { path: path.to_owned(), text: inside.join("\n") + "\n" });
@@ -62,7 +63,7 @@ fn commands(inside: &[&str], first: usize, fails: bool) -> Vec<Step> {
 #[test]
 fn a_page_is_files_and_commands_in_order() {
     let page = "Text.\n```json a/b.json\n{}\n```\n```\nnot a step\n```\n```console\n$ one \\\n  more\nsaid\n\nsaid too\n\n$ two\n```\n\
-                ```console fails\n$ three\n```\n";
+                ```console fails\n$ three\n```\n```console unfollowed\n$ four\n```\n";
     let typed = |line, command: &str, shown: &[&str], fails| {
         let shown = shown.iter().map(|&line| line.to_owned()).collect();
         Step::Command(Typed { line, command: command.to_owned(), shown, fails })

@@ -19,19 +19,19 @@ const EXAMPLES: &str = "\
 One record:    publisher ENTITY --<field> <value> ... [--wait]
 Many records:  publisher ENTITY --file records.ndjson   (or .csv; publisher --file F --help says more)";
 
+// A paragraph is one line here: clap wraps it to the terminal.
 const FILE_HELP: &str = "\
-A line of NDJSON or a row of CSV is a record, sent as PUT /{entity}/{id}. Without an id of its own it gets one that comes
-of the file's content and the line's number: the same file again gives the same ids, and writes nothing twice. Lines
-with the same id are written in the file's order. Of CSV, the first row names the fields; an empty cell leaves its field
-out.
+A line of NDJSON or a row of CSV is a record, sent as PUT /{entity}/{id}. Without an id of its own it gets one that comes \
+of the file's content and the line's number: the same file again gives the same ids, and writes nothing twice. Lines with \
+the same id are written in the file's order. Of a CSV, the first row names the fields; an empty cell leaves its field out.
 
-Where it was stopped or killed, the same command goes on: <file>.progress holds how far it came. Lines that ingest
-refuses stop nothing; they are in <file>.failed.ndjson, each with its faults.
+Where it was stopped or killed, the same command goes on: <file>.progress holds how far it came. Lines that ingest refuses \
+stop nothing; they are in <file>.failed.ndjson, each with its faults.
 
 Exit codes:
   0    every line is written
   1    some lines failed, the others are written
-  2    usage, or nothing could be sent
+  2    usage, or ingest or a file is not as it must be; the message says which
   3    ingest took no write for --retry-for-s; the same command goes on
   130  interrupted; the same command goes on";
 

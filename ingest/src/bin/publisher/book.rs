@@ -115,15 +115,20 @@ impl Book {
         Ok(())
     }
 
-    /// Forgets on disk what is not of this book: the failed lines of an earlier one, or those behind its place.
+    /// Forgets on disk what is not of this book: the failed lines of an earlier one, or those behind its place. What the
+    /// disk would refuse later it refuses now, before anything is sent.
     ///
     /// # Errors
-    /// The disk refuses.
-    pub(crate) fn begin(&self) -> io::Result<()> {
+    /// Names the file that the disk refuses.
+    pub(crate) fn begin(&mut self) -> anyhow::Result<()> {
+        let writing = || format!("writing {}", self.failed_file.display());
+        let failed = File::options().create(true).append(true).open(&self.failed_file).with_context(writing)?;
         match self.progress.failed_bytes {
-            0 => remove(&self.failed_file),
-            bytes => File::options().write(true).open(&self.failed_file)?.set_len(bytes),
+            0 => remove(&self.failed_file).with_context(writing)?,
+            bytes => failed.set_len(bytes).with_context(writing)?,
         }
+        self.changed = true;
+        self.save().map_or(Ok(()), |save| save.write())
     }
 
     /// The line before which everything is done.
@@ -310,7 +315,7 @@ mod tests {
         assert_eq!(failed_lines(&later), ["line 1: ", "line 3: "], "each once");
 
         later.close().unwrap();
-        let next = open(folder.path(), subject("a"), false).unwrap();
+        let mut next = open(folder.path(), subject("a"), false).unwrap();
         assert_eq!(next.done(), Place::START);
         next.begin().unwrap();
         assert!(!next.failed_file().exists(), "the failed lines of another run are gone");
@@ -332,5 +337,13 @@ mod tests {
         assert!(refused(subject("a")).contains("f.failed.ndjson is gone"));
         fs::write(folder.path().join("f.progress"), "{").unwrap();
         assert!(refused(subject("a")).contains("no state of a publisher"));
+    }
+
+    #[test]
+    fn a_disk_that_would_refuse_later_refuses_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut book = open(&folder.path().join("not there"), subject("a"), false).unwrap();
+        let why = format!("{:#}", book.begin().unwrap_err());
+        assert!(why.contains("not there/f.failed.ndjson"), "{why}");
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn run(request: FileRequest) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ingest = Ingest::new(&request.ingest_url, request.entity.name(), request.concurrency, request.retry_for)?;
     runtime.block_on(ingest.greet())?;
-    book.begin().with_context(|| book.failed_file().display().to_string())?;
+    book.begin()?;
     if book.done() != Place::START {
         lines.go_to(&source, request.format, book.done())?;
         eprintln!("going on at line {} ({} are done)", book.done().line, book.tally().lines);

@@ -28,21 +28,21 @@ use arguments::Form;
 enum Exit {
     Written = 0,
     Failed = 1,
-    CannotStart = 2,
+    Unable = 2,
     Away = 3,
     Interrupted = 130,
 }
 
 fn main() -> ExitCode {
     let (exit, error) = match arguments::read() {
-        Err(error) => (Exit::CannotStart, Some(error)),
+        Err(error) => (Exit::Unable, Some(error)),
         Ok(Form::One { entity, matches }) => match one::run(&entity, &matches) {
             Ok(()) => (Exit::Written, None),
             Err(error) => (Exit::Failed, Some(error)),
         },
         Ok(Form::File(request)) => match file::run(request) {
             Ok(exit) => (exit, None),
-            Err(error) => (Exit::CannotStart, Some(error)),
+            Err(error) => (Exit::Unable, Some(error)),
         },
     };
     if let Some(error) = error {

@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::book::{Book, Tally};
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
-const BAR: &str = "{bar:30} {percent:>3} %  {msg}  {eta} left";
-const SPINNER: &str = "{spinner} {msg}";
+const BAR: &str = "{bar:30} {percent:>3} %  {eta} left  {wide_msg}";
+const SPINNER: &str = "{spinner} {wide_msg}";
 
 /// How it is shown.
 #[derive(Debug)]
@@ -40,18 +40,22 @@ impl Report {
         Self { how, bytes, begun: Instant::now(), earlier: book.tally().lines }
     }
 
-    /// How far it is now.
-    pub(crate) fn show(&mut self, book: &Book) {
-        let rate = self.rate(book.tally());
+    /// How far it is now, and what it waits for.
+    pub(crate) fn show(&mut self, book: &Book, trouble: Option<String>) {
+        let mut words = in_words(book.tally(), self.rate(book.tally()));
+        if let Some(trouble) = trouble {
+            words.push_str("; ");
+            words.push_str(&trouble);
+        }
         match &mut self.how {
             How::Bar(bar) => {
                 bar.set_position(book.done().offset);
-                bar.set_message(in_words(book.tally(), rate));
+                bar.set_message(words);
             }
             How::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
                 let percent = self.bytes.map(|bytes| format!("{} %, ", 100 * book.done().offset / bytes.max(1)));
-                eprintln!("{}{}", percent.unwrap_or_default(), in_words(book.tally(), rate));
+                eprintln!("{}{words}", percent.unwrap_or_default());
             }
             How::Lines { .. } | How::Not => {}
         }

@@ -74,11 +74,12 @@ pub(crate) async fn run(
                 if ingest.is_stopping() {
                     break;
                 }
+                eprintln!("stopping with the answers that are under way; once more to stop at once");
                 end = Some(End::Interrupted);
                 ingest.stop();
             },
             done = wait_for(&mut saving) => done?,
-            _ = show.tick() => report.show(book),
+            _ = show.tick() => report.show(book, ingest.trouble()),
         }
         flight.settled().for_each(|settled| book.settle(settled));
         if saving.is_none() && (saved_at.elapsed() >= SAVE_EVERY || !book.has_room()) {

@@ -1,6 +1,6 @@
 //! One line to ingest, again and again while ingest cannot take it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -45,6 +45,9 @@ pub(crate) struct Ingest {
     retry_for: Duration,
     stopping: CancellationToken,
     last_written: Cell<Instant>,
+    /// How many lines wait to be tried again, and why the last one does.
+    waiting: Cell<u64>,
+    trouble: RefCell<String>,
 }
 
 impl Ingest {
@@ -55,7 +58,8 @@ impl Ingest {
     pub(crate) fn new(ingest_url: &str, entity: &str, at_once: usize, retry_for: Duration) -> anyhow::Result<Self> {
         let client = Client::builder().timeout(ANSWER_DEADLINE).pool_max_idle_per_host(at_once).build()?;
         let (url, stopping) = (format!("{ingest_url}/{entity}"), CancellationToken::new());
-        Ok(Self { client, url, retry_for, stopping, last_written: Cell::new(Instant::now()) })
+        let (last_written, waiting, trouble) = (Cell::new(Instant::now()), Cell::new(0), RefCell::default());
+        Ok(Self { client, url, retry_for, stopping, last_written, waiting, trouble })
     }
 
     /// Whether there is an ingest that knows the entity.
@@ -71,6 +75,14 @@ impl Ingest {
             bail!("ingest does not take records at {}: {detail}", self.url);
         }
         Ok(())
+    }
+
+    /// What lines wait for, if any does.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        match self.waiting.get() {
+            0 => None,
+            waiting => Some(format!("{waiting} wait: {}", self.trouble.borrow())),
+        }
     }
 
     /// From now on nothing is tried again.
@@ -103,7 +115,11 @@ impl Ingest {
                 return (self.given_up(why, begun), retries);
             }
             let delay = delay(&mut backoff, after, rand::random()).min(left);
-            if self.stopping.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+            self.trouble.replace(why);
+            self.waiting.update(|waiting| waiting + 1);
+            let slept = self.stopping.run_until_cancelled(tokio::time::sleep(delay)).await;
+            self.waiting.update(|waiting| waiting - 1);
+            if slept.is_none() {
                 return (Fate::Stopped, retries);
             }
         }
