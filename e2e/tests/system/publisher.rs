@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::System;
 use e2e::system::{binary, metric};
+use e2e::{Servers, System};
 use serde_json::{Value, json};
 use sqlx::Row;
-use stack::{Ended, Lifetime, Process, Spec, shared};
+use stack::{Ended, Lifetime, Place, Process, Redis, Spec, Tools, shared};
 
 /// A publisher of one file.
 struct Publisher {
@@ -237,6 +237,32 @@ async fn an_ingest_that_is_away_for_a_while_costs_no_line_and_one_that_stays_awa
     assert!(ran.said.contains(&format!("lines={count} written={count} failed=0")), "{}", ran.said);
     assert!(!ran.said.contains("retries=0 "), "{}", ran.said);
     table_holds(&system, &newest(count, far_apart)).await
+}
+
+#[tokio::test]
+async fn a_redis_that_stands_still_is_waited_for() -> Result<()> {
+    let place = Place::attached(shared::scratch("redis"));
+    let redis = Box::leak(Box::new(Redis::start(&Tools::find(), &place)?));
+    let system = System::prepare(Servers { redis, ..Servers::shared() })?.up().await?;
+    let publisher = Publisher::of(&system, "people.ndjson", &lines(2000, far_apart))?.with(&["--concurrency", "8"]);
+    let running = publisher.start()?;
+    let until = Instant::now() + Duration::from_secs(20);
+    while accepted(&system).await? < 100.0 {
+        ensure!(Instant::now() < until, "nothing is accepted");
+    }
+    redis.pause()?;
+    // Until ingest has said 504 or 503 to some.
+    system
+        .eventually("ingest refuses writes", async || {
+            let text = system.metrics(&system.ingest_admin_url).await?;
+            Ok(text.lines().any(|line| line.starts_with("write_behind_rejected_total{entity=\"users\"")))
+        })
+        .await?;
+    redis.resume()?;
+    let ran = ended(&running)?;
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    assert!(ran.said.contains("written=2000 failed=0") && !ran.said.contains("retries=0 "), "{}", ran.said);
+    table_holds(&system, &newest(2000, far_apart)).await
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::system::binary;
-use stack::{port, shared, workspace};
+use stack::{Tools, port, shared, workspace};
 
 use crate::compare::Known;
 use crate::page::{Step, Typed, steps};
@@ -29,6 +29,7 @@ const PORTS: [(&str, u16); 8] = [
 /// Follows one page; what it started is stopped when it is dropped.
 pub(crate) struct Reader {
     folder: PathBuf,
+    tools: PathBuf,
     ports: Vec<u16>,
     known: Known,
 }
@@ -46,9 +47,11 @@ impl Reader {
         let built = binary("stack");
         symlink(built.parent().context("the folder of our programs")?, folder.join("target/ci"))?;
         std::fs::create_dir_all(folder.join(".stack"))?;
-        symlink(tools(), folder.join(".stack/tools"))?;
+        let kafka = Tools::find().kafka()?.folder;
+        let tools = kafka.parent().context("the folder of the tools")?.to_owned();
+        symlink(&tools, folder.join(".stack/tools"))?;
         let ports = PORTS.iter().map(|_| port::free()).collect::<Result<_>>()?;
-        Ok(Self { folder, ports, known: Known::default() })
+        Ok(Self { folder, tools, ports, known: Known::default() })
     }
 
     /// Does all that a page says, and compares.
@@ -104,7 +107,7 @@ impl Reader {
         for name in ["CARGO_TARGET_DIR", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ENTITY"] {
             shell.env_remove(name);
         }
-        shell.env("CARGO", "true").env("STACK_TOOLS", tools()).env("STACK_DB", "mariadb");
+        shell.env("CARGO", "true").env("STACK_TOOLS", &self.tools).env("STACK_DB", "mariadb");
         shell.env("STACK_DIR", self.folder.join(".stack")).env("SCHEMAS_DIR", self.folder.join("schemas"));
         shell.env("INGEST_URL", format!("http://127.0.0.1:{}", self.ports[0]));
         shell
@@ -124,10 +127,6 @@ impl Drop for Reader {
         // Its servers outlive whoever started them.
         drop(self.shell("target/ci/stack down").output());
     }
-}
-
-fn tools() -> PathBuf {
-    std::env::var_os("STACK_TOOLS").map_or_else(|| workspace().join(".stack/tools"), PathBuf::from)
 }
 
 fn only_reads(command: &str) -> bool {

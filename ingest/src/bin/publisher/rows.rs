@@ -22,7 +22,7 @@ pub(crate) enum Format {
 impl Format {
     /// By a file name's extension or by its own name.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
+        match name.to_ascii_lowercase().as_str() {
             "ndjson" | "jsonl" => Some(Self::NdJson),
             "csv" => Some(Self::Csv),
             _ => None,
