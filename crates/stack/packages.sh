@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Installs what the stack, the build and the tests need on a bare Debian 12, and only what is missing.
 #
-#   crates/stack/packages.sh            what `make up` and `make test` need
+#   crates/stack/packages.sh            what `make up` needs
+#   crates/stack/packages.sh test       also what the tests need (MySQL, Python's readers of topics)
 #   crates/stack/packages.sh bench      also what the benches need (wrk)
 #   crates/stack/packages.sh doctor     installs nothing: says what is there and what is missing
 #   STACK_DB=mysql crates/stack/packages.sh    also a MySQL server (Debian unstable's, unpacked, not installed)
 #
 # No package taken here starts a system service: Redis' server is inside redis-tools, MariaDB comes as its -core
-# package, Prometheus and MySQL are unpacked under .stack/tools. Does nothing, quickly, when nothing is missing.
+# package, Prometheus, MySQL and Python's readers lie under .stack/tools. Does nothing, quickly, when nothing is missing.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tools=${STACK_TOOLS:-$root/.stack/tools}
 kafka_version=4.3.1 # also in src/tools.rs
+readers=$root/e2e/tests/system/readers/requirements.txt
 export PATH=$PATH:/usr/sbin:/sbin
 export DEBIAN_FRONTEND=noninteractive
 
@@ -114,12 +116,15 @@ list_missing() {
     wants redis-tools either redis-server redis-check-rdb
     wants shellcheck have shellcheck
     [ "$mode" != bench ] || wants wrk have wrk
+    [ "$mode" != test ] || have_readers || wants python3-venv python3 -c 'import ensurepip, venv'
 }
 
 doctor() {
     wants "Kafka $kafka_version" test -e "$tools/kafka-$kafka_version/complete"
     wants Prometheus have_prometheus
-    [ "${STACK_DB:-mariadb}" != mysql ] || wants "MySQL (STACK_DB=mysql)" test -x "$tools/mysql/usr/sbin/mysqld"
+    [ "${STACK_DB:-mariadb}" != mysql ] || wants "MySQL (STACK_DB=mysql)" have_mysql
+    for_tests "MySQL, for tests" have_mysql
+    for_tests "Python's Kafka readers, for tests" have_readers
     if have cargo; then
         tell "Rust toolchain" ok
     else
@@ -128,6 +133,13 @@ doctor() {
     fi
     [ ${#missing[@]} -eq 0 ]
 }
+
+# Nothing else misses these: not there is no fault.
+for_tests() { tell "$1" "$("$2" && echo ok || echo "-  make test fetches it")"; }
+
+have_mysql() { [ -x "$tools/mysql/usr/sbin/mysqld" ]; }
+
+have_readers() { cmp -s "$readers" "$tools/python/complete" && "$tools/python/bin/python" -c '' 2>/dev/null; }
 
 have_prometheus() {
     [ -x "$tools/prometheus/usr/bin/prometheus" ] || { have prometheus && have promtool; }
@@ -200,10 +212,27 @@ unpack_mysql() {
 
 install_mysql() {
     local target=$tools/mysql
-    [ ! -x "$target/usr/sbin/mysqld" ] || return 0
+    ! have_mysql || return 0
     fresh_lists
     work_beside "$target"
     step "MySQL of Debian unstable (unpacked into .stack/tools)" unpack_mysql "$work"
+    arrive "$target"
+}
+
+make_python() {
+    # Chained, since a step is a condition, and in one `set -e` does not hold.
+    python3 -m venv "$1" &&
+        "$1/bin/python" -m pip install --require-hashes --only-binary :all: -r "$readers" &&
+        "$1/bin/python" -c 'import confluent_kafka, fastavro' &&
+        cp "$readers" "$1/complete"
+}
+
+# Kafka clients that are not ours, in an environment of their own, for the tests that read the topic with them.
+install_readers() {
+    local target=$tools/python
+    ! have_readers || return 0
+    work_beside "$target"
+    step "Python's Kafka readers (into .stack/tools)" make_python "$work"
     arrive "$target"
 }
 
@@ -220,4 +249,5 @@ install_packages
 cargo_is_there
 install_kafka
 install_prometheus
-[ "${STACK_DB:-mariadb}" != mysql ] || install_mysql
+if [ "$mode" = test ] || [ "${STACK_DB:-mariadb}" = mysql ]; then install_mysql; fi
+[ "$mode" != test ] || install_readers

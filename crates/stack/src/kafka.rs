@@ -58,9 +58,14 @@ impl Kafka {
     /// Runs one of Kafka's own command line tools, for example `org.apache.kafka.tools.TopicCommand`, and gives its
     /// output. `--bootstrap-server` is put in front. Takes about a second.
     pub fn tool(&self, class: &str, args: &[&str]) -> Result<String> {
+        self.tool_with_input(class, args, "")
+    }
+
+    /// The same for a tool that reads its standard input, for example `org.apache.kafka.tools.ConsoleProducer`.
+    pub fn tool_with_input(&self, class: &str, args: &[&str], input: &str) -> Result<String> {
         let brokers = self.brokers();
         let command = [&["--bootstrap-server", brokers.as_str()], args].concat();
-        self.java.run(class, &command)
+        self.java.run(class, &command, input)
     }
 }
 
@@ -79,7 +84,7 @@ fn start_on(java: &Java, place: &Place, port: u16, controller: u16) -> Result<Se
     if !dir.join("data/meta.properties").exists() {
         let config = file.to_string_lossy();
         let id = random::hex::<11>()?; // 22 characters, as Kafka wants them
-        java.run("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &config])?;
+        java.run("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &config], "")?;
     }
     let spec = java.spec("kafka", &place.log, "kafka.Kafka", &[file]);
     let cluster = cluster_of(&dir.join("data"))?;
@@ -119,11 +124,13 @@ impl Java {
         spec.arg(class).args(args)
     }
 
-    /// Runs a tool to its end and gives what it printed.
-    fn run(&self, class: &str, args: &[&str]) -> Result<String> {
-        let output = tempfile::NamedTempFile::new()?;
+    /// Runs a tool to its end on this input and gives what it printed.
+    fn run(&self, class: &str, args: &[&str], input: &str) -> Result<String> {
+        let (output, fed) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
+        std::fs::write(fed.path(), input)?;
         let name = class.rsplit('.').next().unwrap_or(class);
-        let tool = Process::spawn(&self.spec(name, output.path(), class, args), Lifetime::Attached)?;
+        let spec = self.spec(name, output.path(), class, args).input(fed.path());
+        let tool = Process::spawn(&spec, Lifetime::Attached)?;
         let ended = tool.wait(Duration::from_secs(60))?;
         let printed = std::fs::read_to_string(output.path())?;
         match ended {

@@ -16,6 +16,7 @@ pub struct Spec {
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     dir: Option<PathBuf>,
+    input: Option<PathBuf>,
     pub(crate) log: PathBuf,
     pub(crate) note: Option<Note>,
 }
@@ -31,7 +32,7 @@ impl Spec {
     /// `program`, called `name` in messages, with its output appended to the file `log`.
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
         let (name, program, log) = (name.into(), program.into(), log.into());
-        Self { name, program, args: Vec::new(), env: Vec::new(), dir: None, log, note: None }
+        Self { name, program, args: Vec::new(), env: Vec::new(), dir: None, input: None, log, note: None }
     }
 
     /// One more argument.
@@ -62,6 +63,13 @@ impl Spec {
         self
     }
 
+    /// The file that is its standard input; without one it has none.
+    #[must_use]
+    pub fn input(mut self, file: impl Into<PathBuf>) -> Self {
+        self.input = Some(file.into());
+        self
+    }
+
     /// Where it is noted when it runs, for a process that outlives this one.
     #[must_use]
     pub fn noted(mut self, note: Option<Note>) -> Self {
@@ -79,7 +87,8 @@ impl Spec {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
+        let input = self.input.as_ref().map_or_else(|| Ok(Stdio::null()), |file| File::open(file).map(Stdio::from))?;
+        command.stdin(input).stderr(log.try_clone()?).stdout(log);
         Ok(command)
     }
 }

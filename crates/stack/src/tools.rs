@@ -75,6 +75,18 @@ impl Tools {
         Ok(folder)
     }
 
+    /// The Python of the environment that `packages.sh test` made, with the readers of topics that are not ours.
+    pub fn python(&self) -> Result<PathBuf> {
+        let folder = self.folder.join("python");
+        if !folder.join("complete").exists() {
+            bail!(
+                "Python's Kafka readers are missing in {}; to mend it: crates/stack/packages.sh test",
+                folder.display()
+            );
+        }
+        Ok(folder.join("bin/python"))
+    }
+
     /// The Prometheus server.
     pub fn prometheus(&self) -> Result<PathBuf> {
         self.unpacked("prometheus")

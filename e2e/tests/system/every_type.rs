@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use stack::{Ended, Lifetime, Process, Spec};
 
-const ORDERS: &str = include_str!("every_type/orders.v1.avsc");
+pub(crate) const ORDERS: &str = include_str!("every_type/orders.v1.avsc");
 
-fn order() -> Value {
+pub(crate) fn order() -> Value {
     json!({
         "nothing": null, "paid": true, "pieces": 2_147_483_647, "cents": i64::MIN, "weight": 0.1, "volume": 1e300,
         "note": "\u{1d11e} \"quoted\"\n", "label": "AP+A", "checksum": "AQIDBA==", "tags": ["b", "", "a"],

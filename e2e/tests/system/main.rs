@@ -7,6 +7,8 @@ mod every_type;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod group_lag;
+#[cfg(test)]
 mod journey;
 #[cfg(test)]
 mod migrate;
@@ -16,3 +18,5 @@ mod observability;
 mod order;
 #[cfg(test)]
 mod publisher;
+#[cfg(test)]
+mod readers;

@@ -46,7 +46,7 @@ fn train(tools: &KafkaTools, work: &Path, archive: &Path) -> Result<()> {
             let config = file.to_string_lossy();
             let id = random::hex::<11>()?; // 22 characters, as Kafka wants them
             let format = ["format", "--ignore-formatted", "-t", &id, "-c", &config];
-            java.run("kafka.tools.StorageTool", &format)?;
+            java.run("kafka.tools.StorageTool", &format, "")?;
             let args = [file.as_os_str()];
             let mut spec = java.spec("kafka", &work.join("log"), "kafka.Kafka", &args);
             spec = spec.env("JDK_JAVA_OPTIONS", format!("-XX:ArchiveClassesAtExit={}", archive.display()));
