@@ -17,7 +17,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "   %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Settings of up: INGEST_PORT INGEST_ADMIN_PORT PERSISTER_ADMIN_PORT PROMETHEUS_PORT KAFKA_PORT"
-	@echo "   KAFKA_CONTROLLER_PORT REDIS_PORT DB_PORT, and STACK_DB=mariadb|mysql (also of test)."
+	@echo "   KAFKA_CONTROLLER_PORT REDIS_PORT DB_PORT, and STACK_DB=mariadb|mysql."
 
 install: ## install what is missing (Debian 12; needs root or sudo only when something is)
 	@crates/stack/packages.sh
@@ -40,9 +40,10 @@ doctor: ## say what is missing, and the command that mends it
 	@crates/stack/packages.sh doctor
 	@if [ -x $(STACK) ]; then $(STACK) doctor; fi
 
-test: install ## run all tests on real servers, beside a running `make up`
+test: ## run all tests on real servers, on MariaDB and on MySQL, beside a running `make up`
+	@crates/stack/packages.sh test
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
-	@crates/stack/count.sh $(CARGO) test --workspace --profile $(PROFILE) --no-fail-fast
+	@crates/stack/test.sh $(CARGO) $(PROFILE)
 
 lint: install ## check formatting, clippy, links in the documentation, shell scripts
 	$(CARGO) fmt --all --check

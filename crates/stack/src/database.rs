@@ -92,6 +92,11 @@ impl Database {
         Ok(Self { server, admin })
     }
 
+    /// Its version as it says it itself; one of MariaDB has that word in it.
+    pub fn version(&self) -> Result<String> {
+        Ok(self.admin.query("SELECT VERSION()")?.trim().to_owned())
+    }
+
     /// Makes a database of this name with its accounts; see [`Admin::create`].
     pub fn create(&self, name: &str) -> Result<Accounts> {
         self.admin.create(name)

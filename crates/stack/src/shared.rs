@@ -5,6 +5,7 @@
 
 use crate::{Database, Kafka, KafkaOptions, Kind, Place, Redis, Tools, random};
 use anyhow::{Context, Result};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -24,7 +25,12 @@ pub fn redis() -> &'static Redis {
 /// The database server of this test binary, of the kind that `STACK_DB` names. Give every test a database of its own.
 pub fn database() -> &'static Database {
     static IT: OnceLock<Result<Database, String>> = OnceLock::new();
-    once(&IT, |tools| Database::start(tools, &Place::attached(scratch("database")), Kind::from_env()?))
+    once(&IT, |tools| {
+        let database = Database::start(tools, &Place::attached(scratch("database")), Kind::from_env()?)?;
+        // Past the harness, which keeps what a test prints: `test.sh` reads it.
+        std::io::stderr().write_all(format!("database server: {}\n", database.version()?).as_bytes())?;
+        Ok(database)
+    })
 }
 
 /// A fresh folder that is removed after this process has ended; another one at every call.

@@ -13,6 +13,7 @@ use stack::{Tools, workspace};
 
 use crate::every_type::{ORDERS, order};
 
+const CONTENT_TYPE: &str = "application/vnd.confluent.avro";
 /// Trace context as a client sends it.
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -62,11 +63,8 @@ impl Written {
     /// Its message; where it stands is the broker's to say.
     fn told(&self, partition: &Value, offset: &Value) -> Value {
         let version = self.version.to_string();
-        let mut headers = vec![
-            json!(["content-type", "application/vnd.confluent.avro"]),
-            json!(["op", self.op]),
-            json!(["origin", "write"]),
-        ];
+        let mut headers =
+            vec![json!(["content-type", CONTENT_TYPE]), json!(["op", self.op]), json!(["origin", "write"])];
         headers.extend(self.trace.map(|trace| json!(["traceparent", trace])));
         headers.push(json!(["version", version]));
         json!({
@@ -197,11 +195,10 @@ async fn kafkas_console_consumer_reads_keys_headers_and_the_bytes_of_values() ->
     for (write, value) in values {
         let version = write.version.to_string();
         let read = stored.iter().find(|read| read.header("version") == Some(&version)).context("a message")?;
-        let trace = write.trace.map(|trace| format!(",traceparent:{trace}")).unwrap_or_default();
-        expected.push(format!(
-            "Partition:{}\tOffset:{}\tversion:{version},op:{},origin:write,content-type:application/vnd.confluent.avro{trace}\t{}\t{value}",
-            read.partition, read.offset, write.op, write.id
-        ));
+        let mut headers = format!("version:{version},op:{},origin:write,content-type:{CONTENT_TYPE}", write.op);
+        headers.extend(write.trace.map(|trace| format!(",traceparent:{trace}")));
+        let place = format!("Partition:{}\tOffset:{}", read.partition, read.offset);
+        expected.push(format!("{place}\t{headers}\t{}\t{value}", write.id));
     }
     expected.sort_unstable();
     assert_eq!(lines, expected, "{printed}");

@@ -99,6 +99,18 @@ fn the_database_keeps_what_was_committed_across_a_kill() {
 }
 
 #[test]
+fn the_database_is_of_the_kind_that_was_asked_for() {
+    let version = shared::database().version().expect("a version");
+    let wanted = std::env::var("STACK_DB").unwrap_or_default();
+    if wanted == "mysql" {
+        let numbers: Vec<u32> = version.split(['.', '-']).take(2).map(|part| part.parse().expect("a number")).collect();
+        assert!(!version.contains("MariaDB") && numbers >= vec![8, 4], "{version} is no MySQL of today");
+    } else {
+        assert!(version.contains("MariaDB"), "{version} is no MariaDB");
+    }
+}
+
+#[test]
 fn prometheus_answers() {
     let dir = shared::scratch("prometheus");
     let config = dir.join("prometheus.yml");
