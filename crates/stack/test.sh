@@ -5,8 +5,8 @@
 #
 #   crates/stack/test.sh CARGO PROFILE
 #
-# Fails when a test failed, when a run did (a test binary that dies prints no counts), when a run had no tests, or when
-# it had no database of its kind. Every test binary says which server it got, in a line of its own.
+# Fails when a test failed, when a run did (a test binary that dies prints no counts), when a run had no tests, or no
+# database. Every test binary says in a line of its own which server it got; that it is of the kind, a test sees.
 set -uo pipefail
 
 cargo=$1 profile=$2
