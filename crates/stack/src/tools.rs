@@ -97,6 +97,15 @@ impl Tools {
         self.unpacked("promtool")
     }
 
+    /// Docker compose: it reads and renders its file without a container engine.
+    pub fn compose(&self) -> Result<PathBuf> {
+        let own = self.folder.join("docker-compose/docker-compose");
+        if !own.exists() {
+            bail!("docker compose is missing in {}; to mend it: crates/stack/packages.sh test", self.folder.display());
+        }
+        Ok(own)
+    }
+
     fn unpacked(&self, program: &str) -> Result<PathBuf> {
         let own = self.folder.join("prometheus/usr/bin").join(program);
         if own.exists() { Ok(own) } else { named(program, "Prometheus") }
