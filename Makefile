@@ -9,7 +9,7 @@ CARGO ?= cargo
 # The one build profile of development, tests and `make up`: a second one would build everything twice.
 PROFILE := ci
 BUILT := $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)
-STACK := $(BUILT)/stack
+STACK_PROGRAM := $(BUILT)/stack
 # What CI checks of the model: the draft's fault, knocked-out rules, and faults that the rules survive.
 MODEL_SHORT := d01 k01 k07 k09 k11-no k25 f02 f05 f09 f12 f15 f17 f20 f22 f31b
 
@@ -32,14 +32,14 @@ up-containers:
 
 up-processes: install
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
-	@$(STACK) up
+	@$(STACK_PROGRAM) up
 
 # The passwords of the containers; never written over.
 .env:
 	@deploy/containers.sh settings
 
 # Also after a `cargo clean`: what runs must still be stopped.
-$(STACK):
+$(STACK_PROGRAM):
 	$(CARGO) build -p stack --bin stack --profile $(PROFILE)
 
 down: ## stop what `make up` started, and nothing else
@@ -51,12 +51,12 @@ clean: ## stop it and forget its data (the tools stay)
 down-containers clean-containers:
 	@deploy/containers.sh $(@:-containers=)
 
-down-processes clean-processes: $(STACK)
-	@$(STACK) $(@:-processes=)
+down-processes clean-processes: $(STACK_PROGRAM)
+	@$(STACK_PROGRAM) $(@:-processes=)
 
 doctor: ## say what is missing, and the command that mends it
 	@crates/stack/packages.sh doctor
-	@if [ -x $(STACK) ]; then $(STACK) doctor; fi
+	@if [ -x $(STACK_PROGRAM) ]; then $(STACK_PROGRAM) doctor; fi
 
 test: ## run all tests on real servers, on MariaDB and on MySQL, beside a running `make up`
 	@crates/stack/packages.sh test

@@ -2,6 +2,8 @@
 //! crate speaks to each store, no code knows an entity.
 
 #[cfg(test)]
+mod containers;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod house;
