@@ -1,5 +1,7 @@
-//! The accounts that compose's MySQL gets: the script itself on a real server, against those that every test runs with.
+//! The accounts and the settings that compose's MySQL gets: the script itself on a real server, against what every test runs
+//! with.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -69,4 +71,30 @@ fn a_password_that_would_not_fit_into_a_url_is_named() {
     }
     let made = database.query("SELECT COUNT(*) FROM mysql.user WHERE user IN ('migrate', 'ingest')").expect("a count");
     assert_eq!(made, "0\n", "nothing is made by halves");
+}
+
+/// A value as it is written and as a server says it.
+fn plain(value: &str) -> BTreeSet<String> {
+    let value = match value {
+        "ON" => "1".to_owned(),
+        "OFF" => "0".to_owned(),
+        sized => sized
+            .strip_suffix('M')
+            .and_then(|number| number.parse::<u64>().ok())
+            .map_or_else(|| sized.to_owned(), |number| (number << 20).to_string()),
+    };
+    value.split(',').map(str::to_owned).collect()
+}
+
+#[test]
+fn composes_settings_are_those_that_every_test_runs_with() {
+    let text = super::file("deploy/mysql/my.cnf");
+    let settings: Vec<_> =
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|it| it.split_once('=')).collect();
+    assert!(settings.len() >= 9, "{text}");
+    for (name, value) in settings {
+        let variable = name.replace('-', "_").replace("default_time_zone", "time_zone");
+        let said = shared::database().query(&format!("SELECT @@GLOBAL.{variable}")).expect("a variable");
+        assert_eq!(plain(said.trim()), plain(value), "{name}");
+    }
 }
