@@ -254,16 +254,16 @@ install_readers() {
 }
 
 # Debian 12's own docker-compose is version 1, which is another program.
-unpack_compose() {
+unpack_compose() (
     cd "$1"
     sid "$1" update
     sid "$1" download docker-compose
     dpkg-deb -x docker-compose_*.deb .
     rm -f docker-compose_*.deb
-    without_apt "$1"
+    without_apt .
     mv usr/libexec/docker/cli-plugins/docker-compose .
     ./docker-compose version
-}
+)
 
 install_compose() {
     local target=$tools/docker-compose

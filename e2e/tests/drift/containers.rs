@@ -26,7 +26,7 @@ fn known(program: &str, args: &[&str]) -> Vec<(String, String)> {
     let help = asked.args(args).arg("--help").current_dir(workspace()).output().expect("a built program");
     let text = String::from_utf8_lossy(&help.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     let entries = text.split("[env: ").skip(1).map(|entry| {
-        let name = entry.split('=').next().unwrap_or_default().to_owned();
+        let name = entry.split(['=', ']']).next().unwrap_or_default().to_owned();
         let default = entry.split_once("] [default: ").filter(|(before, _)| !before.contains(']'));
         (name, default.and_then(|(_, rest)| rest.split(']').next()).unwrap_or_default().to_owned())
     });
