@@ -71,6 +71,19 @@ fn images_run_their_program_as_nobody_and_stop_it_in_order() {
 }
 
 #[test]
+fn health_checks_call_a_command_that_the_program_has() {
+    for program in ["ingest", "persister"] {
+        let check = stage(program).into_iter().find(|line| line.starts_with("HEALTHCHECK")).expect("a health check");
+        let wanted = format!("CMD [\"/usr/local/bin/{program}\", \"healthcheck\"]");
+        assert!(check.ends_with(&wanted), "{check}");
+        let mut asked = Command::new(binary(program));
+        let done = asked.arg("healthcheck").env("ADMIN_LISTEN", "0.0.0.0:9").output().expect("a built program");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.code() == Some(1) && said.contains("/readyz does not answer"), "nobody is there: {said}");
+    }
+}
+
+#[test]
 fn the_context_holds_the_workspace_and_little_else() {
     let ignore = file(".dockerignore");
     assert!(ignore.lines().any(|line| line == "*"), "everything that is not named stays outside");
