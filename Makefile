@@ -63,7 +63,8 @@ test: ## run all tests on real servers, on MariaDB and on MySQL, beside a runnin
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 	@crates/stack/test.sh $(CARGO) $(PROFILE)
 
-lint: install ## check formatting, clippy, links in the documentation, shell scripts
+lint: ## check formatting, clippy, links in the documentation, shell scripts, container files
+	@crates/stack/packages.sh lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --profile $(PROFILE) -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --workspace --profile $(PROFILE)
