@@ -1,7 +1,7 @@
 # Every command of this project. `make` alone lists them; settings are environment variables (`make help`).
 .DEFAULT_GOAL := help
 .PHONY: help install up up-containers up-processes down down-containers down-processes clean clean-containers \
-	clean-processes doctor test lint fmt model model-short bench bench-seed
+	clean-processes doctor test lint fmt model model-short bench bench-seed dashboard
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -88,3 +88,7 @@ bench: ## what each decision costs, as ratios (ARGS="…" for some)
 bench-seed: ## 1,000 writes a second for a minute over six partitions: the curve of events behind
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 	@$(BUILT)/bench-seed $(ARGS)
+
+dashboard: ## write grafana/dashboards/write-lag.json anew, after a change in e2e/src/dashboard
+	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	@$(BUILT)/dashboard

@@ -11,32 +11,39 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use service::{clock, metrics};
 use tokio_util::sync::CancellationToken;
-use topic::LagMetrics;
+use topic::{LagMetrics, Publisher};
 
 use crate::metrics::IngestMetrics;
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps the depths of outbox and unsettled up to date until `stopping`.
-pub(crate) async fn observe_depths(
-    cache: Cache,
-    metrics: IngestMetrics,
-    lag: LagMetrics,
-    oldest: OutboxOldest,
-    stopping: CancellationToken,
-) {
-    while !stopping.is_cancelled() {
-        if let Ok(depths) = cache.depths().await {
-            metrics.outbox_entries.set(i64::try_from(depths.outbox).unwrap_or(i64::MAX));
-            metrics.unsettled_entries.set(i64::try_from(depths.unsettled).unwrap_or(i64::MAX));
-            let births = depths.outbox_oldest.into_iter().map(|(entity, version)| (entity, version.birth_micros()));
-            let births: HashMap<_, _> = births.collect();
-            oldest.show(births.values().min().copied());
-            lag.show_outbox(births);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            () = stopping.cancelled() => {}
+/// What waits, and where that is seen and shown.
+pub(crate) struct Observer {
+    pub(crate) cache: Cache,
+    pub(crate) publisher: Publisher,
+    pub(crate) metrics: IngestMetrics,
+    pub(crate) lag: LagMetrics,
+}
+
+impl Observer {
+    /// Keeps the depths of the producer, the outbox and the unsettled up to date until `stopping`.
+    pub(crate) async fn observe(self, oldest: OutboxOldest, stopping: CancellationToken) {
+        let Self { cache, publisher, metrics, lag } = self;
+        let shown = |depth: u64| i64::try_from(depth).unwrap_or(i64::MAX);
+        while !stopping.is_cancelled() {
+            metrics.producer_events.set(i64::from(publisher.in_flight()));
+            if let Ok(depths) = cache.depths().await {
+                metrics.outbox_entries.set(shown(depths.outbox));
+                metrics.unsettled_entries.set(shown(depths.unsettled));
+                let births = depths.outbox_oldest.into_iter().map(|(entity, version)| (entity, version.birth_micros()));
+                let births: HashMap<_, _> = births.collect();
+                oldest.show(births.values().min().copied());
+                lag.show_outbox(births);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stopping.cancelled() => {}
+            }
         }
     }
 }

@@ -1,8 +1,12 @@
 //! The metrics of ingest, a struct: the help text of each says what it counts.
 
-use prometheus::{Gauge, IntCounterVec, IntGauge};
-use record::Version;
+use prometheus::{Gauge, Histogram, IntCounterVec, IntGauge};
+use record::{Catalog, Version};
+use service::metrics::CALL_SECONDS;
 use service::{Metrics, clock};
+
+use crate::http::Problem;
+use crate::write::Refusal;
 
 /// See the help texts.
 #[derive(Clone, Debug)]
@@ -13,12 +17,16 @@ pub(crate) struct IngestMetrics {
     pub(crate) outbox_entries: IntGauge,
     pub(crate) unsettled_entries: IntGauge,
     pub(crate) acknowledgements_dropped: prometheus::IntCounter,
+    pub(crate) store: Histogram,
+    pub(crate) acknowledge: Histogram,
+    pub(crate) producer_events: IntGauge,
     pub(crate) version_lead: Gauge,
 }
 
 impl IngestMetrics {
-    pub(crate) fn new(metrics: &Metrics) -> Self {
-        Self {
+    /// Series exist from the start, so that a rate over the first refusal is no surprise.
+    pub(crate) fn new(metrics: &Metrics, catalog: &Catalog) -> Self {
+        let this = Self {
             accepted: metrics.counter_vec(
                 "accepted_total",
                 "Writes answered with 2xx, by what the answer rests on",
@@ -42,11 +50,36 @@ impl IngestMetrics {
                 "acknowledgements_dropped_total",
                 "Acknowledgements of the topic that the cache did not learn of; the relay sends those events again",
             ),
+            store: metrics.histogram(
+                "store_seconds",
+                "One write and Redis: from its place in the queue to the script's answer, or to the failure",
+                CALL_SECONDS,
+            ),
+            acknowledge: metrics.histogram(
+                "acknowledge_seconds",
+                "One event and Kafka: from handing it to the producer to the brokers' acknowledgement",
+                CALL_SECONDS,
+            ),
+            producer_events: metrics
+                .gauge("producer_events", "Events that the producer holds, since no broker has acknowledged them"),
             version_lead: metrics.float_gauge(
                 "version_lead_seconds",
                 "How far the newest version is ahead of this machine's clock: grows when a clock was set back",
             ),
+        };
+        for entity in catalog.iter().map(|entity| entity.name()) {
+            for (op, state) in [("upsert", "logged"), ("upsert", "cached"), ("delete", "logged"), ("delete", "cached")]
+            {
+                this.accepted.with_label_values(&[entity, op, state]);
+            }
+            for refusal in Refusal::ALL {
+                this.rejected.with_label_values(&[entity, Problem::from(refusal).kind()]);
+            }
         }
+        for outcome in ["published", "failed"] {
+            this.relayed.with_label_values(&[outcome]);
+        }
+        this
     }
 
     /// R1: `last` running away from the clock is what an alarm watches.

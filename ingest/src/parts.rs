@@ -12,7 +12,7 @@ use topic::{LagMetrics, Publisher};
 
 use crate::clock::ClockWatch;
 use crate::http::Front;
-use crate::lag::{OutboxOldest, observe_depths};
+use crate::lag::{Observer, OutboxOldest};
 use crate::metrics::IngestMetrics;
 use crate::relay::Relay;
 use crate::settings::Settings;
@@ -33,7 +33,7 @@ pub(crate) fn start(
 ) -> anyhow::Result<Front> {
     let up = |name: &str| health.dependency(name).with_context(|| format!("{name} is no dependency"));
     let (redis, kafka, mysql) = (up("redis")?, up("kafka")?, up("mysql")?);
-    let counted = IngestMetrics::new(metrics);
+    let counted = IngestMetrics::new(metrics, catalog);
     let topics: Vec<_> = catalog.iter().map(|entity| settings.kafka.topic(entity.name())).collect();
 
     let clock = Arc::new(ClockWatch::new(settings.redis.clock_skew_ms));
@@ -54,8 +54,9 @@ pub(crate) fn start(
     metrics.collector(lag.clone());
     let oldest = OutboxOldest::new();
     metrics.collector(oldest.clone());
-    supervisor
-        .spawn("depths", observe_depths(cache.clone(), counted.clone(), lag.clone(), oldest, supervisor.stopping()));
+    let observer =
+        Observer { cache: cache.clone(), publisher: publisher.clone(), metrics: counted.clone(), lag: lag.clone() };
+    supervisor.spawn("depths", observer.observe(oldest, supervisor.stopping()));
     topic::lag::supervise(settings.kafka.clone(), topics, lag, supervisor);
     let relay = Relay {
         cache: cache.clone(),

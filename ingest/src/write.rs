@@ -52,6 +52,12 @@ pub(crate) enum Refusal {
     OutcomeUnknown,
 }
 
+impl Refusal {
+    /// All of them: refusals that are ours to answer for, not the client's.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::ClocksDisagree, Self::Full, Self::Busy, Self::CacheAway, Self::OutcomeUnknown];
+}
+
 /// Everything that a write passes through. One per process, shared by its handlers.
 #[derive(Debug)]
 pub(crate) struct WritePath {
@@ -91,7 +97,10 @@ impl WritePath {
             if Instant::now() >= deadline {
                 return Err(Refusal::Busy);
             }
-            match self.queue.write(intent.to_write(clock::now_micros())).await {
+            let begun = Instant::now();
+            let answer = self.queue.write(intent.to_write(clock::now_micros())).await;
+            self.metrics.store.observe(begun.elapsed().as_secs_f64());
+            match answer {
                 Ok(Written::New(version)) => {
                     self.metrics.lead(version, clock::now_micros());
                     return Ok(version);
@@ -127,8 +136,10 @@ impl WritePath {
         let event = Event { id, version, origin: Origin::Write, change: wish.change };
         let tell = self.tell_cache(&entity, &event);
         let outgoing = Outgoing { topic: &topic, event: &event, trace: trace.as_deref() };
+        let (begun, seconds) = (Instant::now(), self.metrics.acknowledge.clone());
         let sent = self.publisher.send(outgoing, move |delivered| {
             if let Ok(published) = &delivered {
+                seconds.observe(begun.elapsed().as_secs_f64());
                 tell(*published);
             }
             drop(acknowledge.send(delivered));

@@ -92,6 +92,7 @@ impl Lanes {
             draining: draining.clone(),
         };
         self.offsets().begin(partition.clone(), generation);
+        self.surroundings.metrics.opened(partition);
         let _entered = self.runtime.enter();
         self.supervisor.spawn_passing("lane", async move {
             lane.run().await;

@@ -2,8 +2,9 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use record::Catalog;
-use service::Metrics;
 use service::metrics::{CALL_SECONDS, LAG_SECONDS};
+use service::{FailureClass, Metrics};
+use topic::Partition;
 
 /// See the help texts.
 #[derive(Clone, Debug)]
@@ -71,6 +72,16 @@ impl PersisterMetrics {
         for kind in ["assigned", "revoked", "lost"] {
             this.rebalances.with_label_values(&[kind]);
         }
+        for reason in ["RebalanceInProgress", "IllegalGeneration", "UnknownMemberId", "RequestTimedOut"] {
+            this.commit_failures.with_label_values(&[reason]);
+        }
         this
+    }
+
+    /// A partition has a lane that does not hold: a metric that is not there would say as little as a dead persister.
+    pub(crate) fn opened(&self, Partition { topic, number }: &Partition) {
+        for class in [FailureClass::Transient, FailureClass::Saturated, FailureClass::Poison, FailureClass::Fatal] {
+            self.held.with_label_values(&[&**topic, &number.to_string(), class.as_str()]).set(0);
+        }
     }
 }

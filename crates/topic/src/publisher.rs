@@ -58,7 +58,7 @@ pub struct Publisher {
 
 impl std::fmt::Debug for Publisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Publisher").field("in_flight", &self.producer.in_flight_count()).finish_non_exhaustive()
+        f.debug_struct("Publisher").field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
 }
 
@@ -113,6 +113,12 @@ impl Publisher {
     pub fn reach(&self, timeout: Duration) -> Result<(), TopicError> {
         self.producer.client().fetch_metadata(None, timeout)?;
         Ok(())
+    }
+
+    /// Events handed in that are neither acknowledged nor given up yet.
+    #[must_use]
+    pub fn in_flight(&self) -> i32 {
+        self.producer.in_flight_count()
     }
 
     /// Why this producer can do nothing more, if so: its process has to stop and be started again.

@@ -6,7 +6,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts};
 use service::Metrics;
 use service::metrics::CALL_SECONDS;
 
@@ -15,6 +15,23 @@ use service::metrics::CALL_SECONDS;
 pub(crate) struct HttpMetrics {
     requests: IntCounterVec,
     duration: HistogramVec,
+    in_flight: IntGauge,
+}
+
+/// One request in flight, also when its client goes away before the answer.
+struct InFlight(IntGauge);
+
+impl InFlight {
+    fn enter(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl HttpMetrics {
@@ -27,9 +44,12 @@ impl HttpMetrics {
         let this = Self {
             requests: IntCounterVec::new(requests, labels).expect("valid names"),
             duration: HistogramVec::new(duration, labels).expect("valid names"),
+            in_flight: IntGauge::new("http_requests_in_flight", "Requests that have no answer yet")
+                .expect("a valid name"),
         };
         metrics.collector(this.requests.clone());
         metrics.collector(this.duration.clone());
+        metrics.collector(this.in_flight.clone());
         this
     }
 }
@@ -53,7 +73,7 @@ pub(crate) async fn measured(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let begun = Instant::now();
+    let (begun, _in_flight) = (Instant::now(), InFlight::enter(&metrics.in_flight));
     let method = method(&request);
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let response = next.call(request).await?;
