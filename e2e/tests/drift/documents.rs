@@ -4,6 +4,17 @@ use std::path::Path;
 
 use stack::workspace;
 
+/// The pages that are checked.
+const PAGES: [&str; 6] = [
+    "README.md",
+    "deploy/README.md",
+    "docs/ARCHITECTURE.md",
+    "docs/BENCHMARKS.md",
+    "docs/OBSERVABILITY.md",
+    "docs/PROTOCOL.md",
+    "docs/YOUR-OWN-ENTITY.md",
+];
+
 fn page(name: &str) -> String {
     std::fs::read_to_string(workspace().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
@@ -17,14 +28,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 fn every_path_that_a_page_names_exists() {
     let roots = ["ingest/", "persister/", "crates/", "schemas/", "model/", "e2e/", "grafana/", "docs/", "deploy/"];
     let mut dead = Vec::new();
-    for name in [
-        "README.md",
-        "deploy/README.md",
-        "docs/ARCHITECTURE.md",
-        "docs/BENCHMARKS.md",
-        "docs/PROTOCOL.md",
-        "docs/YOUR-OWN-ENTITY.md",
-    ] {
+    for name in PAGES {
         let text = page(name);
         for path in quoted(&text).filter(|quoted| roots.iter().any(|root| quoted.starts_with(root))) {
             let plain = path.split([' ', '*', '<', ':']).next().unwrap_or(path);
@@ -39,9 +43,7 @@ fn every_path_that_a_page_names_exists() {
 #[test]
 fn every_link_between_pages_leads_somewhere() {
     let mut dead = Vec::new();
-    for name in
-        ["README.md", "deploy/README.md", "docs/ARCHITECTURE.md", "docs/BENCHMARKS.md", "docs/YOUR-OWN-ENTITY.md"]
-    {
+    for name in PAGES {
         let (text, file) = (page(name), workspace().join(name));
         let folder = file.parent().unwrap_or(Path::new("."));
         for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
@@ -56,14 +58,7 @@ fn every_link_between_pages_leads_somewhere() {
 #[test]
 fn every_make_target_that_a_page_names_exists() {
     let makefile = page("Makefile");
-    for name in [
-        "README.md",
-        "deploy/README.md",
-        "docs/ARCHITECTURE.md",
-        "docs/BENCHMARKS.md",
-        "docs/PROTOCOL.md",
-        "docs/YOUR-OWN-ENTITY.md",
-    ] {
+    for name in PAGES {
         let text = page(name);
         for command in quoted(&text).filter(|quoted| quoted.starts_with("make ")) {
             let target = command.split_whitespace().nth(1).unwrap_or_default();

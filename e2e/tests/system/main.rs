@@ -1,7 +1,11 @@
 //! The whole system on real servers, as a user meets it.
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
+mod dashboard;
 #[cfg(test)]
 mod every_type;
 #[cfg(test)]
@@ -17,6 +21,10 @@ mod observability;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod promql;
+#[cfg(test)]
 mod publisher;
 #[cfg(test)]
 mod readers;
+#[cfg(test)]
+mod scraped;
