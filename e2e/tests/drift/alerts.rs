@@ -70,7 +70,7 @@ fn the_unit_tests_notice_each_alert_that_is_gone_or_waits_another_time() {
         let (content, said) = promtool(&folder, &["test", "rules", "rules/tests/write-behind.yml"]);
         assert!(!content, "no unit test notices that all alerts are {fault}");
         for alert in &all {
-            let noticed = said.contains(&format!("ALERTS{{alertname=\"{}\"", name(alert)));
+            let noticed = said.contains(&format!(r#"ALERTS{{alertname=\"{}\""#, name(alert)));
             assert!(noticed, "{}, {fault}: its unit test does not notice:\n{said}", name(alert));
         }
     }

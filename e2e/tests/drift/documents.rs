@@ -5,7 +5,7 @@ use std::path::Path;
 use stack::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "deploy/README.md",
     "docs/ARCHITECTURE.md",

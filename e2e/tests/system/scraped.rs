@@ -4,18 +4,19 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use e2e::System;
+use reqwest::Client;
 use serde_json::{Value, json};
 use stack::{Place, Prometheus, Tools, folder, shared, workspace};
 
 /// Prometheus beside a system.
-pub(crate) struct Scraped<'s> {
-    system: &'s System,
+pub(crate) struct Scraped {
+    client: Client,
     prometheus: Prometheus,
 }
 
-impl<'s> Scraped<'s> {
+impl Scraped {
     /// Starts it. `rules` may shorten what the alerts wait for.
-    pub(crate) fn start(system: &'s System, rules: impl Fn(&str) -> String) -> Result<Self> {
+    pub(crate) fn start(system: &System, rules: impl Fn(&str) -> String) -> Result<Self> {
         let scratch = shared::scratch("prometheus");
         folder::copy(&workspace().join("grafana/prometheus"), &scratch)?;
         edit(&scratch.join("prometheus.yml"), |text| text.replace(": 5s", ": 1s"))?;
@@ -27,13 +28,13 @@ impl<'s> Scraped<'s> {
         }
         let place = Place::attached(scratch.join("data"));
         let prometheus = Prometheus::start(&Tools::find(), &place, &scratch.join("prometheus.yml"))?;
-        Ok(Self { system, prometheus })
+        Ok(Self { client: system.client.clone(), prometheus })
     }
 
     /// The `data` of an answer of its interface.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
         let url = format!("{}/api/v1/{path}", self.prometheus.url());
-        let mut answer: Value = self.system.client.get(url).query(query).send().await?.json().await?;
+        let mut answer: Value = self.client.get(url).query(query).send().await?.json().await?;
         ensure!(answer["status"] == "success", "{path} {query:?}: {answer}");
         Ok(answer["data"].take())
     }
