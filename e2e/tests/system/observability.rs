@@ -4,9 +4,10 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use e2e::System;
+use e2e::system::metric;
+use e2e::{Servers, System};
 use serde_json::{Value, json};
-use stack::Tools;
+use stack::{Kafka, KafkaOptions, Place, Tools, shared};
 
 #[tokio::test]
 async fn promtool_accepts_the_metrics_of_both_services() -> Result<()> {
@@ -51,6 +52,34 @@ async fn the_promised_metrics_are_there_from_the_start() -> Result<()> {
     let text = system.metrics(&system.ingest_admin_url).await?;
     assert!(text.contains("\nhttp_requests_total{method=\"PUT\",route=\"/{entity}/{id}\",status=\"202\"} 1"), "{text}");
     Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_for_kafka_is_seen_and_leaves_no_trace() -> Result<()> {
+    let place = Place::attached(shared::scratch("kafka"));
+    let kafka = Box::leak(Box::new(Kafka::start(&Tools::find(), &place, KafkaOptions::default())?));
+    let system = System::prepare(Servers { kafka, ..Servers::shared() })?.up().await?;
+    let body = json!({ "name": "Jane", "age": 1 });
+    system.put("users", "1", &body).await?;
+    let waits = async || {
+        let text = system.metrics(&system.ingest_admin_url).await?;
+        let shown = |name| metric(&text, name).context("the gauge is shown");
+        Ok::<_, anyhow::Error>((shown("http_requests_in_flight")?, shown("write_behind_producer_events")?))
+    };
+    assert_eq!(waits().await?, (0.0, 0.0));
+    system.servers.kafka.pause()?;
+    // A client that stays for its answer, and one that goes away before it.
+    let answered = system.put("users", "2", &body);
+    let hasty = system.client.put(format!("{}/users/3", system.ingest_url)).json(&body);
+    let hasty = hasty.timeout(std::time::Duration::from_secs(1)).send();
+    let seen = system.eventually("two requests are in flight", async || Ok(waits().await?.0 == 2.0));
+    let (answered, hasty, seen) = tokio::join!(answered, hasty, seen);
+    seen?;
+    system.eventually("the producer holds two events", async || Ok(waits().await? == (0.0, 2.0))).await?;
+    assert_eq!(answered?["state"], "cached");
+    assert!(hasty.is_err_and(|error| error.is_timeout()), "the second client has gone away");
+    system.servers.kafka.resume()?;
+    system.eventually("nothing waits any more", async || Ok(waits().await? == (0.0, 0.0))).await
 }
 
 #[tokio::test]
