@@ -125,6 +125,9 @@ fn up_starts_all_and_a_second_one_only_what_is_new_or_dead() {
     let env = std::fs::read_to_string(env).unwrap();
     assert!(keys.clone().all(|key| env.lines().any(|line| line.starts_with(&format!("{key}=")))), "{env}");
 
+    let (_, rules) = stack::http::get(here.ports[3], "/api/v1/rules").unwrap();
+    assert!(rules.contains("WriteBehindPersisterDead"), "the alerts are loaded: {rules}");
+
     let before = here.pids();
     here.succeed("up");
     assert_eq!(here.pids(), before, "what runs stays");
