@@ -222,11 +222,17 @@ const PERSIST: &[Panel] = &[
         "write_behind_apply_seconds_bucket",
         "From its begin to its commit. Slow while batches are small: MySQL.",
     ),
-    quantiles(
+    lines(
         "Events in a transaction",
         "short",
-        "write_behind_batch_rows_bucket",
-        "At the upper bound for long: the persister works as fast as it can.",
+        &[
+            ("p99", "histogram_quantile(0.99, sum by (le) (rate(write_behind_batch_rows_bucket[$__rate_interval])))"),
+            (
+                "mean",
+                "sum(rate(write_behind_batch_rows_sum[$__rate_interval])) / sum(rate(write_behind_batch_rows_count[$__rate_interval]))",
+            ),
+        ],
+        "At the upper bound (--batch-rows-most) for long: the persister works as fast as it can.",
     ),
     lines(
         "Lanes held",
@@ -327,7 +333,8 @@ const INGEST: &[Panel] = &[
         "Oldest in the outbox",
         "s",
         &[("oldest", "max(write_behind_outbox_oldest_seconds)")],
-        "The relay takes what is older than --relay-after-ms. Much older: Kafka does not take it.",
+        "The relay takes what is older than --relay-after-ms. Much older: Kafka does not take it. A record that is written \
+         again counts from then on.",
     ),
     lines(
         "Relayed",
