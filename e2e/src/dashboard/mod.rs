@@ -1,4 +1,4 @@
-//! The dashboard of `grafana/dashboards/write-lag.json`: what it shows stands in [`rows`], a line per query; this makes
+//! The dashboard of `grafana/dashboards/write-lag.json`: what it shows stands in [`ROWS`], a line per query; this makes
 //! Grafana's classic model of it, so that all panels are alike. `make dashboard` writes the file, a test compares.
 
 mod panel;
