@@ -54,8 +54,8 @@ impl App {
         let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &["redis"]));
         let supervisor = Supervisor::new();
         let (admin, admin_address) =
-            admin::serve("ingest", settings.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
-                .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
+            admin::serve("ingest", settings.admin.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
+                .with_context(|| format!("--admin-listen {}", settings.admin.admin_listen))?;
         let front = parts::start(&settings, &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
         let http =

@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ingest::{App, Settings};
+use ingest::{App, Arguments, Command};
+use service::{healthcheck, process};
 
 fn main() -> ExitCode {
-    let settings = Settings::parse();
-    service::process::run(&settings.process.log.clone(), async { App::build(settings)?.run_until_stopped().await })
+    let Arguments { command, settings } = Arguments::parse();
+    match command {
+        Some(Command::Healthcheck(admin)) => healthcheck::run(admin.admin_listen),
+        None => process::run(&settings.process.log.clone(), async { App::build(settings)?.run_until_stopped().await }),
+    }
 }

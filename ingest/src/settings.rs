@@ -10,7 +10,34 @@ use topic::KafkaSettings;
 
 /// Takes records over HTTP, into Redis and the topic.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "ingest", version, max_term_width = 120)]
+#[command(name = "ingest", version, max_term_width = 120, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do instead of taking records.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub settings: Settings,
+}
+
+/// The commands beside the service itself.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Ask the running service of the same settings whether it is ready: exit 0 if it is, 1 if not.
+    Healthcheck(AdminSettings),
+}
+
+/// Where the service shows itself.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AdminSettings {
+    /// Where health and metrics are shown.
+    #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9101")]
+    pub admin_listen: SocketAddr,
+}
+
+/// The settings of the service.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Settings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -24,14 +51,13 @@ pub struct Settings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub database: DatabaseSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub admin: AdminSettings,
 
     /// Where records are taken.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-
-    /// Where health and metrics are shown.
-    #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9101")]
-    pub admin_listen: SocketAddr,
 
     /// Threads that serve HTTP.
     #[arg(long, env = "HTTP_WORKERS", default_value = "2")]
@@ -119,17 +145,18 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Settings::command().debug_assert();
+        Arguments::command().debug_assert();
     }
 
     #[test]
     fn defaults_stand_in_the_order_that_the_protocol_demands() {
-        assert_eq!(Settings::parse_from(["ingest"]).faults(), Vec::<String>::new());
+        assert_eq!(Arguments::parse_from(["ingest"]).settings.faults(), Vec::<String>::new());
     }
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let faults = Settings::parse_from(["ingest", "--redis-timeout-ms=100", "--answer-deadline-ms=20000"]).faults();
+        let flags = ["ingest", "--redis-timeout-ms=100", "--answer-deadline-ms=20000"];
+        let faults = Arguments::parse_from(flags).settings.faults();
         assert_eq!(faults.len(), 2, "{faults:?}");
         assert!(faults[0].contains("--redis-timeout-ms") && faults[1].contains("--answer-deadline-ms"), "{faults:?}");
     }

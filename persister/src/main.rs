@@ -6,7 +6,5 @@ use clap::Parser;
 use persister::Arguments;
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
-    let log = command.log().to_owned();
-    service::process::run(&log, command.execute())
+    Arguments::parse().command.execute()
 }

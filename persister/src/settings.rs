@@ -8,6 +8,14 @@ use service::settings::{ProcessSettings, millis};
 use table::DatabaseSettings;
 use topic::{KafkaSettings, MemberSettings};
 
+/// Where the service shows itself.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AdminSettings {
+    /// Where health and metrics are shown.
+    #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9102")]
+    pub admin_listen: SocketAddr,
+}
+
 /// Brings the topics into the tables.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunSettings {
@@ -23,14 +31,12 @@ pub struct RunSettings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub database: DatabaseSettings,
-
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub admin: AdminSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub member: MemberSettings,
-
-    /// Where health and metrics are shown.
-    #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9102")]
-    pub admin_listen: SocketAddr,
 
     /// Most events in one transaction.
     #[arg(long, env = "BATCH_ROWS_MOST", default_value = "500")]

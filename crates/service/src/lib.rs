@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod clock;
 pub mod failure;
 pub mod health;
+pub mod healthcheck;
 pub mod metrics;
 pub mod process;
 pub mod schemas;

@@ -3,11 +3,14 @@
 mod migrate;
 mod run;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
+use service::{healthcheck, process};
 
 pub use migrate::MigrateSettings;
 
-pub use crate::settings::RunSettings;
+pub use crate::settings::{AdminSettings, RunSettings};
 
 /// Brings the topics into the tables, and keeps both in shape.
 #[derive(Clone, Debug, Parser)]
@@ -25,26 +28,18 @@ pub enum Command {
     Run(Box<RunSettings>),
     /// Publish schemas, create topics and tables, or add what they lack. Safe to run twice, and by two at once.
     Migrate(Box<MigrateSettings>),
+    /// Ask the running service of the same settings whether it is ready: exit 0 if it is, 1 if not.
+    Healthcheck(AdminSettings),
 }
 
 impl Command {
-    /// Which log events are written.
+    /// Does it, to the end of the process.
     #[must_use]
-    pub fn log(&self) -> &str {
+    pub fn execute(self) -> ExitCode {
         match self {
-            Self::Run(settings) => &settings.process.log,
-            Self::Migrate(settings) => &settings.process.log,
-        }
-    }
-
-    /// Does it.
-    ///
-    /// # Errors
-    /// What the command met.
-    pub async fn execute(self) -> anyhow::Result<()> {
-        match self {
-            Self::Run(settings) => run::run(*settings).await,
-            Self::Migrate(settings) => migrate::migrate(*settings).await,
+            Self::Run(settings) => process::run(&settings.process.log.clone(), run::run(*settings)),
+            Self::Migrate(settings) => process::run(&settings.process.log.clone(), migrate::migrate(*settings)),
+            Self::Healthcheck(admin) => healthcheck::run(admin.admin_listen),
         }
     }
 }

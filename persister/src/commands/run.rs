@@ -34,8 +34,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &[]));
     let (supervisor, consuming, settling) = (Supervisor::new(), Supervisor::new(), Supervisor::new());
     let (admin, address) =
-        admin::serve("persister", settings.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
-            .with_context(|| format!("--admin-listen {}", settings.admin_listen))?;
+        admin::serve("persister", settings.admin.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
+            .with_context(|| format!("--admin-listen {}", settings.admin.admin_listen))?;
     tracing::info!(admin = %address, "persister starts");
     let stopping = supervisor.stopping();
     let persister = Persister { settings, catalog, health: Arc::clone(&health), supervisor, consuming, settling };
