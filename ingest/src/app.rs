@@ -19,7 +19,7 @@ use crate::parts;
 use crate::settings::Settings;
 
 /// How long requests in progress may take once the process is to stop.
-const HTTP_BUDGET_SECONDS: u64 = 15;
+pub(crate) const HTTP_BUDGET_SECONDS: u64 = 15;
 /// How long the producer may take to deliver what it has.
 const FLUSH_BUDGET: Duration = Duration::from_secs(10);
 /// How long tasks may take to end.
@@ -37,17 +37,12 @@ pub struct App {
 }
 
 impl App {
-    /// Builds everything and starts it.
+    /// Builds everything and starts it. The settings have been looked at: [`Settings::findings`].
     ///
     /// # Errors
-    /// Settings or schemas at fault, or a port that is taken. A store that is away is no error.
+    /// Schemas at fault, or a port that is taken. A store that is away is no error.
     pub fn build(settings: Settings) -> anyhow::Result<Self> {
-        let faults = settings.faults();
-        anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
         let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
-        for alias in &settings.route_alias {
-            anyhow::ensure!(catalog.get(&alias.entity).is_some(), "--route-alias: no entity {}", alias.entity);
-        }
         let listener = TcpListener::bind(settings.listen).with_context(|| format!("--listen {}", settings.listen))?;
         let address = listener.local_addr()?;
         let metrics = Metrics::new();

@@ -14,4 +14,4 @@ pub mod settings;
 mod write;
 
 pub use app::App;
-pub use settings::{Arguments, Command, Settings};
+pub use settings::{Arguments, Settings};

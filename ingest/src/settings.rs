@@ -4,9 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cache::RedisSettings;
-use service::settings::{ProcessSettings, millis};
+use record::Catalog;
+use service::process::Program;
+use service::settings::{Findings, ProcessSettings, millis};
+use service::{healthcheck, schemas};
 use table::DatabaseSettings;
 use topic::KafkaSettings;
+
+use crate::App;
+use crate::app::HTTP_BUDGET_SECONDS;
 
 /// Takes records over HTTP, into Redis and the topic.
 #[derive(Clone, Debug, clap::Parser)]
@@ -30,6 +36,7 @@ pub enum Command {
 
 /// Where the service shows itself.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Process")]
 pub struct AdminSettings {
     /// Where health and metrics are shown.
     #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9101")]
@@ -38,6 +45,7 @@ pub struct AdminSettings {
 
 /// The settings of the service.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Ingest")]
 pub struct Settings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -109,9 +117,8 @@ fn alias(text: &str) -> Result<Alias, String> {
 impl Settings {
     /// Everything that is wrong, each naming its flag; the order of PROTOCOL's numbers among it.
     #[must_use]
-    pub fn faults(&self) -> Vec<String> {
-        let mut faults = self.redis.faults();
-        faults.extend(self.database.faults());
+    pub fn findings(&self) -> Findings {
+        let mut found = self.redis.findings().and(self.kafka.findings(None)).and(self.database.findings());
         let ordered = [
             ("--redis-timeout-ms", self.redis.redis_timeout_ms),
             ("--answer-deadline-ms", self.answer_deadline_ms),
@@ -120,20 +127,70 @@ impl Settings {
             ("--settled-ttl-s", self.redis.settled_ttl_s),
         ];
         for ((name, value), (next, longer)) in ordered.iter().zip(ordered.iter().skip(1)) {
-            if value >= longer {
-                faults.push(format!("{name} must be shorter than {next} (docs/PROTOCOL.md, the numbers)"));
-            }
+            found.demand(value < longer, || {
+                format!("{name} must be shorter than {next} (docs/PROTOCOL.md, the numbers)")
+            });
         }
         // An event is the body in another form, plus key, frame and headers.
-        if self.kafka.event_bytes_most < self.body_bytes_most + 65_536 {
-            faults.push("--event-bytes-most must be at least --body-bytes-most plus 65536".to_owned());
+        found.demand(self.kafka.event_bytes_most >= self.body_bytes_most.saturating_add(65_536), || {
+            "--event-bytes-most must be at least --body-bytes-most plus 65536".to_owned()
+        });
+        found.at_least_one([
+            ("--in-flight-most", self.in_flight_most),
+            ("--http-workers", self.http_workers),
+            ("--body-bytes-most", self.body_bytes_most),
+        ]);
+        found.demand(!same_port(self.listen, self.admin.admin_listen), || {
+            "--listen and --admin-listen must not be the same: give them two ports".to_owned()
+        });
+        if self.body_deadline_ms + self.answer_deadline_ms > Duration::from_secs(HTTP_BUDGET_SECONDS) {
+            found.warnings.push(format!(
+                "--body-deadline-ms and --answer-deadline-ms are together more than the {HTTP_BUDGET_SECONDS} s that requests \
+                 get when the process stops: slower ones are cut off then"
+            ));
         }
-        for (name, value) in [("--in-flight-most", self.in_flight_most), ("--http-workers", self.http_workers)] {
-            if value == 0 {
-                faults.push(format!("{name} must be at least 1"));
+        match schemas::load(&self.process.schemas_dir) {
+            Ok(catalog) => found.faults.extend(self.aliases(&catalog)),
+            Err(error) => found.faults.push(format!("--schemas-dir: {error}")),
+        }
+        found
+    }
+
+    fn aliases(&self, catalog: &Catalog) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (at, Alias { route, entity }) in self.route_alias.iter().enumerate() {
+            if catalog.get(entity).is_none() {
+                let known: Vec<_> = catalog.iter().map(|entity| entity.name().to_owned()).collect();
+                faults.push(format!("--route-alias: there is no entity {entity}, only {}", known.join(", ")));
+            }
+            if catalog.get(route).is_some() || self.route_alias.iter().take(at).any(|other| other.route == *route) {
+                faults.push(format!("--route-alias: the route {route} is there already"));
             }
         }
         faults
+    }
+}
+
+/// Would two servers meet at one port?
+fn same_port(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && overlap
+}
+
+impl Program for Arguments {
+    fn process(&self) -> Option<&ProcessSettings> {
+        self.command.is_none().then_some(&self.settings.process)
+    }
+
+    fn findings(&self) -> Findings {
+        self.command.as_ref().map_or_else(|| self.settings.findings(), |_| Findings::default())
+    }
+
+    async fn execute(self) -> anyhow::Result<()> {
+        match self.command {
+            Some(Command::Healthcheck(admin)) => healthcheck::ask(admin.admin_listen).await,
+            None => App::build(self.settings)?.run_until_stopped().await,
+        }
     }
 }
 
@@ -148,16 +205,43 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    fn found(flags: &[&str]) -> Findings {
+        let schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas");
+        Arguments::parse_from(["ingest", "--schemas-dir", schemas].iter().chain(flags)).settings.findings()
+    }
+
     #[test]
     fn defaults_stand_in_the_order_that_the_protocol_demands() {
-        assert_eq!(Arguments::parse_from(["ingest"]).settings.faults(), Vec::<String>::new());
+        assert_eq!(found(&[]), Findings::default());
     }
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let flags = ["ingest", "--redis-timeout-ms=100", "--answer-deadline-ms=20000"];
-        let faults = Arguments::parse_from(flags).settings.faults();
-        assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].contains("--redis-timeout-ms") && faults[1].contains("--answer-deadline-ms"), "{faults:?}");
+        let faults = found(&["--redis-timeout-ms=100", "--answer-deadline-ms=20000", "--http-workers=0"]).faults;
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        for (fault, flag) in faults.iter().zip(["--redis-timeout-ms", "--answer-deadline-ms", "--http-workers"]) {
+            assert!(fault.contains(flag), "{fault}");
+        }
+    }
+
+    #[test]
+    fn two_servers_need_two_ports() {
+        let faults =
+            |listen: &str| found(&[&format!("--listen={listen}"), "--admin-listen=127.0.0.1:9101"]).faults.len();
+        assert_eq!((faults("127.0.0.1:9101"), faults("0.0.0.0:9101")), (1, 1));
+        assert_eq!((faults("127.0.0.2:9101"), faults("127.0.0.1:9100")), (0, 0));
+    }
+
+    #[test]
+    fn an_alias_leads_to_an_entity_and_takes_no_route_twice() {
+        assert_eq!(found(&["--route-alias=write-behind:users"]).faults.len(), 0);
+        assert_eq!(found(&["--route-alias=a:users,a:users"]).faults.len(), 1);
+        assert_eq!(found(&["--route-alias=users:users"]).faults.len(), 1);
+        assert!(found(&["--route-alias=a:nobody"]).faults[0].contains("there is no entity nobody, only users"));
+    }
+
+    #[test]
+    fn requests_that_outlast_the_stop_are_warned_of() {
+        assert_eq!(found(&["--body-deadline-ms=14000"]).warnings.len(), 1);
     }
 }

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cache::RedisSettings;
-use service::settings::{ProcessSettings, millis};
+use service::schemas;
+use service::settings::{Findings, ProcessSettings, millis};
 use table::DatabaseSettings;
 use topic::{KafkaSettings, MemberSettings};
 
 /// Where the service shows itself.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Process")]
 pub struct AdminSettings {
     /// Where health and metrics are shown.
     #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9102")]
@@ -18,6 +20,7 @@ pub struct AdminSettings {
 
 /// Brings the topics into the tables.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Persister")]
 pub struct RunSettings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -74,28 +77,30 @@ pub struct RunSettings {
 impl RunSettings {
     /// Everything that is wrong, each naming its flag.
     #[must_use]
-    pub fn faults(&self) -> Vec<String> {
-        let mut faults = self.redis.faults();
-        faults.extend(self.database.faults());
-        let positive = [
+    pub fn findings(&self) -> Findings {
+        let kafka = self.kafka.findings(Some(&self.member));
+        let mut found = self.redis.findings().and(kafka).and(self.database.findings());
+        found.at_least_one([
             ("--batch-rows-most", self.batch_rows_most),
             ("--batch-bytes-most", self.batch_bytes_most),
             ("--lane-events-most", self.lane_events_most),
             ("--lane-bytes-most", self.lane_bytes_most),
             ("--settles-most", self.settles_most),
-        ];
-        for (name, value) in positive {
-            if value == 0 {
-                faults.push(format!("{name} must be at least 1"));
-            }
-        }
+        ]);
         // A member drains inside the rebalance, which waits for it so long and no longer.
-        if self.drain_deadline_ms >= self.member.poll_interval_most_ms {
-            faults.push("--drain-deadline-ms must be shorter than --poll-interval-most-ms".to_owned());
+        found.demand(self.drain_deadline_ms < self.member.poll_interval_most_ms, || {
+            "--drain-deadline-ms must be shorter than --poll-interval-most-ms".to_owned()
+        });
+        found.demand(self.member.session_timeout_ms < self.member.poll_interval_most_ms, || {
+            "--session-timeout-ms must be shorter than --poll-interval-most-ms".to_owned()
+        });
+        // What a clock within its bounds may give is not from the future.
+        found.demand(self.future_most_ms >= self.redis.clock_skew_ms, || {
+            "--future-most-ms must be at least --clock-skew-ms".to_owned()
+        });
+        if let Err(error) = schemas::load(&self.process.schemas_dir) {
+            found.faults.push(format!("--schemas-dir: {error}"));
         }
-        if self.member.session_timeout_ms >= self.member.poll_interval_most_ms {
-            faults.push("--session-timeout-ms must be shorter than --poll-interval-most-ms".to_owned());
-        }
-        faults
+        found
     }
 }

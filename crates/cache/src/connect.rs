@@ -35,9 +35,9 @@ pub type Observer = Arc<dyn Fn(Reading) + Send + Sync>;
 /// Why a process must not use this Redis at all. It stops, since no waiting mends it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// `--redis-url` is not an address of a Redis.
-    #[error("--redis-url: {0}")]
-    Url(redis::RedisError),
+    /// The settings describe no client; every fault is named.
+    #[error("{}", .0.join("\n"))]
+    Settings(Vec<String>),
     /// The key space was cut into another number of shards before.
     #[error("this Redis was used with {found} shards, this program has {SHARDS}: use another database of Redis")]
     Shards {
@@ -74,13 +74,13 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Parses the address; [`Connector::run`] connects.
+    /// Makes the client; [`Connector::run`] connects.
     ///
     /// # Errors
-    /// [`ConnectError::Url`].
+    /// [`ConnectError::Settings`].
     pub fn new(settings: &RedisSettings, observer: Observer) -> Result<Self, ConnectError> {
         Ok(Self {
-            client: Client::open(settings.redis_url.expose()).map_err(ConnectError::Url)?,
+            client: settings.client().map_err(ConnectError::Settings)?,
             timeout: settings.redis_timeout_ms,
             observer,
             current: watch::Sender::new(None),

@@ -22,7 +22,7 @@ pub use cache::Cache;
 pub use connect::{ConnectError, Connector, Reading};
 pub use failure::CacheError;
 pub use keys::{SHARDS, Shard};
-pub use settings::RedisSettings;
+pub use settings::{RedisAccess, RedisSettings};
 pub use writer::{WriteQueue, Writer};
 
 /// The number of lives that this Redis has had (PROTOCOL R15). Constant until losses are told apart.

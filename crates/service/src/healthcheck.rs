@@ -2,21 +2,28 @@
 //! image needs no HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long the whole question may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Asks `/readyz` of the admin server that listens at `admin`. Anything but 200 is said on stderr, and fails.
-#[must_use]
-pub fn run(admin: SocketAddr) -> ExitCode {
-    match ask(reachable(admin)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("healthcheck: {reason}");
-            ExitCode::FAILURE
-        }
+/// Asks `/readyz` of the admin server that listens at `admin`.
+///
+/// # Errors
+/// Anything but 200, within 2 seconds.
+pub async fn ask(admin: SocketAddr) -> anyhow::Result<()> {
+    let url = format!("http://{}/readyz", reachable(admin));
+    // A proxy that the environment names leads elsewhere.
+    let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build()?;
+    let answer = async {
+        let answer = client.get(&url).send().await?;
+        Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
+    };
+    match answer.await {
+        Ok((status, _)) if status == reqwest::StatusCode::OK => Ok(()),
+        Ok((status, body)) => anyhow::bail!("{url} answers {status}: {}", body.trim()),
+        Err(error) if error.is_timeout() => anyhow::bail!("{url} does not answer within {} s", LIMIT.as_secs()),
+        Err(error) => anyhow::bail!("{url} does not answer: {}", root(&error)),
     }
 }
 
@@ -28,23 +35,6 @@ fn reachable(mut listening: SocketAddr) -> SocketAddr {
         _ => {}
     }
     listening
-}
-
-fn ask(admin: SocketAddr) -> Result<(), String> {
-    let url = format!("http://{admin}/readyz");
-    let asked = || async {
-        // A proxy that the environment names leads elsewhere.
-        let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build()?;
-        let answer = client.get(&url).send().await?;
-        Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    match runtime.block_on(asked()) {
-        Ok((status, _)) if status == reqwest::StatusCode::OK => Ok(()),
-        Ok((status, body)) => Err(format!("{url} answers {status}: {}", body.trim())),
-        Err(error) if error.is_timeout() => Err(format!("{url} does not answer within {} s", LIMIT.as_secs())),
-        Err(error) => Err(format!("{url} does not answer: {}", root(&error))),
-    }
 }
 
 /// reqwest's own words only repeat the URL.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service::{Dependency, Supervisor};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::mysql::MySqlPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, MySql, MySqlPool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,16 +40,12 @@ pub struct Database {
 }
 
 impl Database {
-    /// Parses the address; nothing is connected yet.
+    /// Makes the pool; nothing is connected yet.
     ///
     /// # Errors
-    /// `--database-url` is not an address of a database.
+    /// The settings describe no connection.
     pub fn new(settings: &DatabaseSettings) -> Result<Self, TableError> {
-        let options: MySqlConnectOptions = settings
-            .database_url
-            .expose()
-            .parse()
-            .map_err(|error| TableError::Setup(format!("--database-url: {error}")))?;
+        let options = settings.options().map_err(|faults| TableError::Setup(faults.join("\n")))?;
         let pool = MySqlPoolOptions::new()
             .max_connections(settings.database_connections)
             .acquire_timeout(CONNECT)

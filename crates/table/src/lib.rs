@@ -20,5 +20,5 @@ pub use database::Database;
 pub use failure::TableError;
 pub use migrate::Migrated;
 pub use row::StoredRow;
-pub use settings::DatabaseSettings;
+pub use settings::{DatabaseAccess, DatabaseSettings};
 pub use statements::EntityTable;

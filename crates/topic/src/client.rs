@@ -7,8 +7,13 @@ use rdkafka::error::KafkaError;
 
 use crate::KafkaSettings;
 
-/// Common settings; `role` becomes part of the client id.
-pub(crate) fn config(settings: &KafkaSettings, role: &str) -> ClientConfig {
+/// What is common to all, then what this client sets beside it, then what is passed through; `role` becomes part of the
+/// client id.
+pub(crate) fn config<'a>(
+    settings: &KafkaSettings,
+    role: &str,
+    own: impl IntoIterator<Item = (&'a str, String)>,
+) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &settings.kafka_brokers)
@@ -17,6 +22,13 @@ pub(crate) fn config(settings: &KafkaSettings, role: &str) -> ClientConfig {
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Warning);
+    settings.access.apply(&mut config);
+    for (property, value) in own {
+        config.set(property, value);
+    }
+    for property in &settings.kafka_prop {
+        property.apply(&mut config);
+    }
     config
 }
 

@@ -256,20 +256,20 @@ const QUIET: Duration = Duration::from_millis(200);
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// `auto.offset.reset=earliest`: a group that is new to a topic must not skip what is there.
-fn config(settings: &KafkaSettings, member: &MemberSettings) -> ClientConfig {
-    let mut config = client::config(settings, "persister");
-    config
-        .set("group.id", &settings.consumer_group)
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("session.timeout.ms", member.session_timeout_ms.as_millis().to_string())
-        .set("heartbeat.interval.ms", (member.session_timeout_ms.as_millis() / 5).to_string())
-        .set("max.poll.interval.ms", member.poll_interval_most_ms.as_millis().to_string())
-        .set("enable.auto.commit", "true")
-        .set("auto.commit.interval.ms", COMMIT_WITHIN.as_millis().to_string())
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("queued.max.messages.kbytes", "16384")
-        .set("fetch.message.max.bytes", settings.event_bytes_most.max(1 << 20).to_string())
-        .set("fetch.wait.max.ms", "500");
-    config
+pub(crate) fn config(settings: &KafkaSettings, member: &MemberSettings) -> ClientConfig {
+    let own = [
+        ("group.id", settings.consumer_group.clone()),
+        ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
+        ("session.timeout.ms", member.session_timeout_ms.as_millis().to_string()),
+        ("heartbeat.interval.ms", (member.session_timeout_ms.as_millis() / 5).to_string()),
+        ("max.poll.interval.ms", member.poll_interval_most_ms.as_millis().to_string()),
+        ("enable.auto.commit", "true".to_owned()),
+        ("auto.commit.interval.ms", COMMIT_WITHIN.as_millis().to_string()),
+        ("enable.auto.offset.store", "false".to_owned()),
+        ("auto.offset.reset", "earliest".to_owned()),
+        ("queued.max.messages.kbytes", "16384".to_owned()),
+        ("fetch.message.max.bytes", settings.event_bytes_most.max(1 << 20).to_string()),
+        ("fetch.wait.max.ms", "500".to_owned()),
+    ];
+    client::config(settings, "persister", own)
 }

@@ -65,7 +65,7 @@ impl GroupLag {
     /// # Errors
     /// A setting that librdkafka does not take.
     pub fn new(settings: &KafkaSettings) -> Result<Self, TopicError> {
-        let mut config = client::config(settings, "lag");
+        let mut config = client::config(settings, "lag", []);
         config
             .set("group.id", &settings.consumer_group)
             .set("enable.auto.commit", "false")

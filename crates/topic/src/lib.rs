@@ -18,4 +18,4 @@ pub use envelope::Envelope;
 pub use failure::TopicError;
 pub use lag::{GroupLag, LagMetrics};
 pub use publisher::{Outgoing, Published, Publisher};
-pub use settings::{KafkaSettings, MemberSettings};
+pub use settings::{KafkaAccess, KafkaSettings, MemberSettings};

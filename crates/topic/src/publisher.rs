@@ -150,17 +150,17 @@ fn headers(event: &Event<'_>, version: &str, trace: Option<&str>) -> OwnedHeader
 
 /// `linger.ms=0`: an awaited acknowledgement under load batches by itself, and at rest must not wait. Java's partitioner,
 /// or a writer in Java would put a key elsewhere.
-fn config(settings: &KafkaSettings) -> ClientConfig {
-    let mut config = client::config(settings, "publisher");
-    config
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "0")
-        .set("compression.type", "lz4")
-        .set("partitioner", "murmur2_random")
-        .set("queue.buffering.max.messages", "100000")
-        .set("queue.buffering.max.kbytes", "65536")
-        .set("message.timeout.ms", settings.produce_deadline_ms.as_millis().to_string())
-        .set("message.max.bytes", settings.event_bytes_most.to_string());
-    config
+pub(crate) fn config(settings: &KafkaSettings) -> ClientConfig {
+    let own = [
+        ("acks", "all".to_owned()),
+        ("enable.idempotence", "true".to_owned()),
+        ("linger.ms", "0".to_owned()),
+        ("compression.type", "lz4".to_owned()),
+        ("partitioner", "murmur2_random".to_owned()),
+        ("queue.buffering.max.messages", "100000".to_owned()),
+        ("queue.buffering.max.kbytes", "65536".to_owned()),
+        ("message.timeout.ms", settings.produce_deadline_ms.as_millis().to_string()),
+        ("message.max.bytes", settings.event_bytes_most.to_string()),
+    ];
+    client::config(settings, "publisher", own)
 }

@@ -42,7 +42,7 @@ impl Topics {
     /// # Errors
     /// A setting that librdkafka does not take.
     pub fn new(settings: &KafkaSettings) -> Result<Self, TopicError> {
-        let config = client::config(settings, "admin");
+        let config = client::config(settings, "admin", []);
         Ok(Self {
             admin: AdminClient::from_config_and_context(&config, Reporting(Quiet))?,
             metadata: Arc::new(BaseConsumer::from_config_and_context(&config, Reporting(Quiet))?),

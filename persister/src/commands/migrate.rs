@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use record::{Catalog, Entity};
+use record::{Catalog, Entity, Pinned};
 use service::schemas::{self, SchemaFiles, SchemasError};
-use service::settings::ProcessSettings;
+use service::settings::{Findings, ProcessSettings};
 use table::{Database, DatabaseSettings, TableError};
 use topic::KafkaSettings;
 use topic::setup::{Found, Topics};
 
 /// Settings of `persister migrate`. The database account needs DDL rights, the Kafka account may create topics.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Migrate")]
 pub struct MigrateSettings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -35,9 +36,31 @@ pub struct MigrateSettings {
     pub topic_replicas: i32,
 }
 
+impl MigrateSettings {
+    /// Everything that is wrong, each naming its flag.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        let mut found = self.kafka.findings(None).and(self.database.findings());
+        found.demand(self.topic_partitions >= 1, || "--topic-partitions must be at least 1".to_owned());
+        found.demand(self.topic_replicas >= 3 || self.kafka.allow_single_broker, || {
+            "--topic-replicas must be at least 3, or --allow-single-broker be given".to_owned()
+        });
+        if let Err(error) = compiled(&self.process.schemas_dir) {
+            found.faults.push(format!("--schemas-dir: {error}"));
+        }
+        found
+    }
+}
+
+/// The schemas as they will be once the new ones have their ids; the ids are not written yet.
+fn compiled(dir: &Path) -> Result<(Pinned, Catalog), SchemasError> {
+    let SchemaFiles { files, ids } = schemas::read(dir)?;
+    let pinned = record::pin(files.iter().map(|(path, text)| (path, text)), &ids).map_err(SchemasError::Refused)?;
+    let catalog = Catalog::compile(files, &pinned.text).map_err(SchemasError::Refused)?;
+    Ok((pinned, catalog))
+}
+
 pub(crate) async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
-    let faults = settings.database.faults();
-    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
     let database = Database::new(&settings.database)?;
     let topics = Topics::new(&settings.kafka)?;
     // The lock's connection stays out of the pool while the work uses others: at least two are needed.
@@ -61,8 +84,7 @@ pub(crate) async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
 
 /// Pins the ids of schemas that are new, and compiles them all.
 fn publish(dir: &Path) -> anyhow::Result<Catalog> {
-    let SchemaFiles { files, ids } = schemas::read(dir)?;
-    let pinned = record::pin(files.iter().map(|(path, text)| (path, text)), &ids).map_err(SchemasError::Refused)?;
+    let (pinned, catalog) = compiled(dir)?;
     if !pinned.added.is_empty() {
         let (path, new) = (dir.join("ids.json"), dir.join("ids.json.new"));
         std::fs::write(&new, &pinned.text)
@@ -72,7 +94,7 @@ fn publish(dir: &Path) -> anyhow::Result<Catalog> {
             tracing::info!(file = added.file, id = added.id.get(), "published {}: commit ids.json", added.file);
         }
     }
-    Catalog::compile(files, &pinned.text).map_err(|faults| SchemasError::Refused(faults).into())
+    Ok(catalog)
 }
 
 async fn migrate_entity(

@@ -3,10 +3,10 @@
 mod migrate;
 mod run;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
-use service::{healthcheck, process};
+use service::healthcheck;
+use service::process::Program;
+use service::settings::{Findings, ProcessSettings};
 
 pub use migrate::MigrateSettings;
 
@@ -32,14 +32,28 @@ pub enum Command {
     Healthcheck(AdminSettings),
 }
 
-impl Command {
-    /// Does it, to the end of the process.
-    #[must_use]
-    pub fn execute(self) -> ExitCode {
-        match self {
-            Self::Run(settings) => process::run(&settings.process.log.clone(), run::run(*settings)),
-            Self::Migrate(settings) => process::run(&settings.process.log.clone(), migrate::migrate(*settings)),
-            Self::Healthcheck(admin) => healthcheck::run(admin.admin_listen),
+impl Program for Arguments {
+    fn process(&self) -> Option<&ProcessSettings> {
+        match &self.command {
+            Command::Run(settings) => Some(&settings.process),
+            Command::Migrate(settings) => Some(&settings.process),
+            Command::Healthcheck(_) => None,
+        }
+    }
+
+    fn findings(&self) -> Findings {
+        match &self.command {
+            Command::Run(settings) => settings.findings(),
+            Command::Migrate(settings) => settings.findings(),
+            Command::Healthcheck(_) => Findings::default(),
+        }
+    }
+
+    async fn execute(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Run(settings) => run::run(*settings).await,
+            Command::Migrate(settings) => migrate::migrate(*settings).await,
+            Command::Healthcheck(admin) => healthcheck::ask(admin.admin_listen).await,
         }
     }
 }
@@ -55,9 +69,25 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    fn found(command: &str, flags: &[&str]) -> Findings {
+        let schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas");
+        Arguments::parse_from(["persister", command, "--schemas-dir", schemas].iter().chain(flags)).findings()
+    }
+
     #[test]
-    fn the_defaults_of_run_are_without_fault() {
-        let Command::Run(settings) = Arguments::parse_from(["persister", "run"]).command else { unreachable!() };
-        assert_eq!(settings.faults(), Vec::<String>::new());
+    fn defaults_are_without_fault() {
+        assert_eq!(found("run", &[]), Findings::default());
+        assert_eq!(found("migrate", &[]), Findings::default());
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let flags =
+            ["--batch-rows-most=0", "--drain-deadline-ms=120000", "--session-timeout-ms=130000", "--future-most-ms=49"];
+        let faults = found("run", &flags).faults;
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        let flags = ["--topic-partitions=0", "--topic-replicas=2", "--database-connections=1"];
+        assert_eq!(found("migrate", &flags).faults.len(), 3);
+        assert_eq!(found("migrate", &["--topic-replicas=1", "--allow-single-broker"]).faults.len(), 0);
     }
 }

@@ -27,8 +27,6 @@ const SETTLE_BUDGET: Duration = Duration::from_secs(5);
 const TASKS_BUDGET: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
-    let faults = settings.faults();
-    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
     let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
     let metrics = Metrics::new();
     let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &[]));

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn settings(url: &str) -> RedisSettings {
     RedisSettings {
         redis_url: url.parse().expect("any text is a secret"),
+        access: cache::RedisAccess::default(),
         redis_timeout_ms: Duration::from_millis(500),
         clock_skew_ms: Duration::from_millis(50),
         settled_ttl_s: Duration::from_secs(3600),

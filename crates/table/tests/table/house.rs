@@ -41,6 +41,7 @@ pub(crate) fn database(url: &str) -> Database {
 pub(crate) fn patient_database(url: &str, timeout: Duration, connections: u32) -> Database {
     Database::new(&DatabaseSettings {
         database_url: url.parse().unwrap(),
+        access: table::DatabaseAccess::default(),
         database_connections: connections,
         database_timeout_ms: timeout,
     })

@@ -19,6 +19,8 @@ use topic::{KafkaSettings, Outgoing, Partition, Published, Publisher, TopicError
 pub(crate) fn settings_at(brokers: &str, name: &str) -> KafkaSettings {
     KafkaSettings {
         kafka_brokers: brokers.to_owned(),
+        access: topic::KafkaAccess::default(),
+        kafka_prop: Vec::new(),
         consumer_group: name.to_owned(),
         topic_prefix: String::new(),
         produce_deadline_ms: Duration::from_secs(10),

@@ -1,0 +1,167 @@
+//! Properties of librdkafka that are passed through as they are, except those that belong to a setting of ours or that a
+//! guarantee rests on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+use service::settings::is_secret_name;
+
+/// One property and its value, as in `socket.keepalive.enable=true`.
+#[derive(Clone)]
+pub struct Property {
+    name: String,
+    value: String,
+}
+
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if is_secret_name(&self.name) { "(redacted)" } else { &self.value };
+        write!(f, "{}={shown}", self.name)
+    }
+}
+
+impl FromStr for Property {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = text.split_once('=').ok_or("expected <property>=<value>")?;
+        let name = name.to_ascii_lowercase();
+        // A variable's name has no dots.
+        let name = if name.contains('.') { name } else { name.replace('_', ".") };
+        let property = Self { name, value: value.to_owned() };
+        match property.refusal() {
+            Some(reason) => Err(format!("{} is not passed through: {reason}", property.name)),
+            None => property.taken().map(|()| property),
+        }
+    }
+}
+
+impl Property {
+    pub(crate) fn apply(&self, config: &mut ClientConfig) {
+        config.set(&self.name, &self.value);
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let ours = OURS.iter().find(|(name, _)| *name == self.name).map(|(_, flag)| format!("it is {flag}"));
+        ours.or_else(|| GUARDED.iter().find(|(name, _)| *name == self.name).map(|(_, reason)| (*reason).to_owned()))
+    }
+
+    fn taken(&self) -> Result<(), String> {
+        let mut alone = ClientConfig::new();
+        self.apply(&mut alone);
+        match alone.create_native_config() {
+            Ok(_) => Ok(()),
+            Err(KafkaError::ClientConfig(_, reason, name, _)) if !is_secret_name(&name) => {
+                Err(format!("{name}: {reason}"))
+            }
+            Err(_) => Err(format!("{}: librdkafka does not take this property or its value", self.name)),
+        }
+    }
+}
+
+/// Properties behind a setting of ours.
+pub(crate) const OURS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "--kafka-brokers"),
+    ("metadata.broker.list", "--kafka-brokers"),
+    ("security.protocol", "--kafka-security-protocol"),
+    ("sasl.mechanism", "--kafka-sasl-mechanism"),
+    ("sasl.mechanisms", "--kafka-sasl-mechanism"),
+    ("sasl.username", "--kafka-sasl-username"),
+    ("sasl.password", "--kafka-sasl-password"),
+    ("ssl.ca.location", "--kafka-ssl-ca-location"),
+    ("ssl.certificate.location", "--kafka-ssl-certificate-location"),
+    ("ssl.key.location", "--kafka-ssl-key-location"),
+    ("ssl.key.password", "--kafka-ssl-key-password"),
+    ("group.id", "--consumer-group"),
+    ("message.timeout.ms", "--produce-deadline-ms"),
+    ("delivery.timeout.ms", "--produce-deadline-ms"),
+    ("message.max.bytes", "--event-bytes-most"),
+    ("fetch.message.max.bytes", "--event-bytes-most"),
+    ("max.partition.fetch.bytes", "--event-bytes-most"),
+    ("session.timeout.ms", "--session-timeout-ms"),
+    ("heartbeat.interval.ms", "a fifth of --session-timeout-ms"),
+    ("max.poll.interval.ms", "--poll-interval-most-ms"),
+];
+
+/// Properties that a guarantee rests on.
+const GUARDED: &[(&str, &str)] = &[
+    ("acks", "an event counts as logged only when every in-sync replica has it"),
+    ("request.required.acks", "an event counts as logged only when every in-sync replica has it"),
+    ("enable.idempotence", "without it a retry may put an event behind a newer one"),
+    ("delivery.report.only.error", "an acknowledgement that is not reported would never be known"),
+    ("transactional.id", "events are published outside of transactions"),
+    ("partitioner", "a key must land where Java's partitioner puts it, for every writer of the topic alike"),
+    ("allow.auto.create.topics", "topics are made by `persister migrate`, with the settings that they need"),
+    ("enable.auto.commit", "offsets are committed only after what stands before them is in the table"),
+    ("auto.commit.enable", "offsets are committed only after what stands before them is in the table"),
+    ("auto.commit.interval.ms", "the persister's own way to commit rests on it"),
+    ("enable.auto.offset.store", "offsets are committed only after what stands before them is in the table"),
+    ("offset.store.method", "offsets belong to the broker, where every member of the group finds them"),
+    ("auto.offset.reset", "a group that is new to a topic must not skip what is there"),
+    ("partition.assignment.strategy", "rebalances are handled as cooperative-sticky has them"),
+    ("group.protocol", "rebalances are handled as the classic protocol has them"),
+    ("group.instance.id", "a member that stops leaves its group, so that others go on at once"),
+    ("enable.partition.eof", "the end of a partition is not an event"),
+    ("test.mock.num.brokers", "it would put a mock in the place of Kafka"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{consumer, publisher};
+
+    fn parsed(text: &str) -> Result<String, String> {
+        text.parse::<Property>().map(|property| format!("{property:?}"))
+    }
+
+    #[test]
+    fn a_property_is_named_as_librdkafka_does_or_as_a_variable() {
+        assert_eq!(parsed("socket.keepalive.enable=false").as_deref(), Ok("socket.keepalive.enable=false"));
+        assert_eq!(parsed("SOCKET_KEEPALIVE_ENABLE=false").as_deref(), Ok("socket.keepalive.enable=false"));
+        assert_eq!(parsed("SSL_KEYSTORE_PASSWORD=s3cret").as_deref(), Ok("ssl.keystore.password=(redacted)"));
+    }
+
+    #[test]
+    fn what_librdkafka_does_not_take_is_said_by_name() {
+        let unknown = parsed("SOCKET_KEEPALIFE=1").expect_err("no such property");
+        assert!(unknown.contains("socket.keepalife"), "{unknown}");
+        let value = parsed("linger.ms=soon").expect_err("no number");
+        assert!(value.contains("linger.ms"), "{value}");
+        let secret = parsed("ssl.key.pem.s3cret=s3cret").expect_err("no such property");
+        assert!(!secret.replace("ssl.key.pem.s3cret", "").contains("s3cret"), "{secret}");
+    }
+
+    #[test]
+    fn what_a_guarantee_rests_on_is_refused_with_the_reason() {
+        for (name, reason) in GUARDED {
+            assert!(parsed(&format!("{name}=1")).expect_err("a guarantee").contains(reason));
+        }
+        assert!(parsed("SASL_PASSWORD=x").expect_err("a setting").contains("--kafka-sasl-password"));
+    }
+
+    /// Whoever sets a property more has to decide whether it may be changed from outside.
+    #[test]
+    fn every_property_that_we_set_is_refused_or_known_to_be_free() {
+        const FREE: [&str; 10] = [
+            "client.id",
+            "compression.type",
+            "fetch.wait.max.ms",
+            "linger.ms",
+            "queue.buffering.max.kbytes",
+            "queue.buffering.max.messages",
+            "queued.max.messages.kbytes",
+            "reconnect.backoff.max.ms",
+            "reconnect.backoff.ms",
+            "socket.keepalive.enable",
+        ];
+        let (settings, member) = super::super::tests::defaults();
+        for config in [publisher::config(&settings), consumer::config(&settings, &member)] {
+            for name in config.config_map().keys() {
+                let refused = OURS.iter().chain(GUARDED).any(|(known, _)| known == name);
+                assert!(refused || FREE.contains(name), "{name} is set, and nobody has decided about it");
+            }
+        }
+    }
+}
