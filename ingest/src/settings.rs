@@ -47,22 +47,6 @@ pub struct AdminSettings {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Ingest")]
 pub struct Settings {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub process: ProcessSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub redis: RedisSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub kafka: KafkaSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub database: DatabaseSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub admin: AdminSettings,
-
     /// Where records are taken.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -94,6 +78,23 @@ pub struct Settings {
     /// X: the age at which the relay takes an outbox entry; longer than a produce may take.
     #[arg(long, env = "RELAY_AFTER_MS", default_value = "12000", value_parser = millis)]
     pub relay_after_ms: Duration,
+
+    // Groups stand last, since each goes on under its own heading.
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub process: ProcessSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub admin: AdminSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub redis: RedisSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub kafka: KafkaSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub database: DatabaseSettings,
 }
 
 /// A route beside the standard ones.

@@ -22,25 +22,6 @@ pub struct AdminSettings {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Persister")]
 pub struct RunSettings {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub process: ProcessSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub redis: RedisSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub kafka: KafkaSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub database: DatabaseSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub admin: AdminSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub member: MemberSettings,
-
     /// Most events in one transaction.
     #[arg(long, env = "BATCH_ROWS_MOST", default_value = "500")]
     pub batch_rows_most: usize,
@@ -72,6 +53,26 @@ pub struct RunSettings {
     /// How far ahead of the clock a version may be; a later one is held as poison.
     #[arg(long, env = "FUTURE_MOST_MS", default_value = "60000", value_parser = millis)]
     pub future_most_ms: Duration,
+
+    // Groups stand last, since each goes on under its own heading.
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub process: ProcessSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub admin: AdminSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub redis: RedisSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub kafka: KafkaSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub member: MemberSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub database: DatabaseSettings,
 }
 
 impl RunSettings {

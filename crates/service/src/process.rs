@@ -54,7 +54,10 @@ pub fn main<P: Program>() -> ExitCode {
             ExitCode::from(SETTINGS_AT_FAULT)
         }
         None if found.faults.is_empty() => ask(read.program.execute()),
-        None => report(&found),
+        None => {
+            report(&found);
+            ExitCode::FAILURE
+        }
     }
 }
 

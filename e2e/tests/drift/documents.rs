@@ -5,11 +5,12 @@ use std::path::Path;
 use stack::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "deploy/README.md",
     "docs/ARCHITECTURE.md",
     "docs/BENCHMARKS.md",
+    "docs/CONFIGURATION.md",
     "docs/OBSERVABILITY.md",
     "docs/PROTOCOL.md",
     "docs/YOUR-OWN-ENTITY.md",

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod containers;
 #[cfg(test)]
 mod dashboard;

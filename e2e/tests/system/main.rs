@@ -5,6 +5,8 @@ mod alerts;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod dashboard;
 #[cfg(test)]
 mod every_type;

@@ -17,6 +17,15 @@ use topic::setup::{Found, Topics};
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Migrate")]
 pub struct MigrateSettings {
+    /// Partitions of a topic that does not exist yet. A topic cannot grow later.
+    #[arg(long, env = "TOPIC_PARTITIONS", default_value = "6")]
+    pub topic_partitions: i32,
+
+    /// Replicas of a topic that does not exist yet; 1 with --allow-single-broker.
+    #[arg(long, env = "TOPIC_REPLICAS", default_value = "3")]
+    pub topic_replicas: i32,
+
+    // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub process: ProcessSettings,
@@ -26,14 +35,6 @@ pub struct MigrateSettings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub database: DatabaseSettings,
-
-    /// Partitions of a topic that does not exist yet. A topic cannot grow later.
-    #[arg(long, env = "TOPIC_PARTITIONS", default_value = "6")]
-    pub topic_partitions: i32,
-
-    /// Replicas of a topic that does not exist yet; 1 with --allow-single-broker.
-    #[arg(long, env = "TOPIC_REPLICAS", default_value = "3")]
-    pub topic_replicas: i32,
 }
 
 impl MigrateSettings {

@@ -10,6 +10,8 @@ pub mod print;
 pub mod read;
 mod secret;
 mod setting;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 use std::path::PathBuf;
@@ -76,18 +78,4 @@ pub fn is_loopback(host: &str) -> bool {
 
 fn filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| format!("no filter of log events: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_span_of_time_is_a_whole_number_that_nothing_overflows() {
-        assert_eq!(millis("1500"), Ok(Duration::from_millis(1500)));
-        assert_eq!(seconds("2"), Ok(Duration::from_secs(2)));
-        for wrong in ["", "0", "-1", "1.5", "1s", "18446744073709551615"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -72,14 +72,17 @@ impl KafkaSettings {
     #[must_use]
     pub fn findings(&self, member: Option<&MemberSettings>) -> Findings {
         let mut found = self.access.findings(&self.kafka_brokers);
+        // What we know to contradict itself librdkafka need not say again; the rest it is asked of all the same.
+        let access = if found.faults.is_empty() { self.access.clone() } else { KafkaAccess::default() };
+        let asked = Self { access, ..self.clone() };
         let brokers = self.kafka_brokers.split(',').all(|broker| !broker.trim().is_empty());
         found
             .demand(brokers, || "--kafka-brokers must be host:port, or several of them with commas between".to_owned());
         found.demand(!self.consumer_group.is_empty(), || "--consumer-group must not be empty".to_owned());
         let legal = self.topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         found.demand(legal, || "--topic-prefix may have only A-Z a-z 0-9 . _ -".to_owned());
-        let publisher = without_brokers(publisher::config(self)).create::<BaseProducer>().map(drop);
-        let consuming = member.map(|member| consumer::config(self, member));
+        let publisher = without_brokers(publisher::config(&asked)).create::<BaseProducer>().map(drop);
+        let consuming = member.map(|member| consumer::config(&asked, member));
         let consumer = consuming.map_or(Ok(()), |config| without_brokers(config).create::<BaseConsumer>().map(drop));
         found.faults.extend(publisher.and(consumer).err().map(|error| refused(&error)));
         found
