@@ -177,8 +177,8 @@ async fn passwords_from_files_let_us_in() -> Result<()> {
     write("redis", "s3cret-of-nobody")?;
     let refused = Process::spawn(&spec(), Lifetime::Attached)?;
     let until = Instant::now() + Duration::from_secs(20);
-    while !std::fs::read_to_string(refused.log())?.contains("WRONGPASS") {
-        ensure!(Instant::now() < until, "Redis does not ask for the password: {}", refused.log_tail(20));
+    while !std::fs::read_to_string(refused.log())?.contains("Password authentication failed") {
+        ensure!(Instant::now() < until, "Redis takes a wrong password: {}", refused.log_tail(20));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     ensure!(!std::fs::read_to_string(refused.log())?.contains(SECRET), "{}", refused.log_tail(20));

@@ -110,8 +110,10 @@ fn without_brokers(mut config: ClientConfig) -> ClientConfig {
 /// What librdkafka said, by the flag that is meant.
 fn refused(error: &KafkaError) -> String {
     let (text, secret) = match error {
-        KafkaError::ClientConfig(_, reason, name, _) => (format!("{name}: {reason}"), is_secret_name(name)),
-        KafkaError::ClientCreation(reason) => (reason.clone(), false),
+        KafkaError::ClientConfig(_, reason, name, _) => {
+            (format!("{name}: {}", reason.trim_end()), is_secret_name(name))
+        }
+        KafkaError::ClientCreation(reason) => (reason.trim_end().to_owned(), false),
         other => (other.to_string(), false),
     };
     let meant = property::OURS.iter().find(|(name, _)| text.contains(name)).map(|(_, flag)| *flag);
@@ -187,7 +189,7 @@ mod tests {
         let authority = faults(&["--kafka-security-protocol=ssl", "--kafka-ssl-ca-location=/nowhere/ca.pem"]);
         assert!(authority.contains("--kafka-ssl-ca-location: "), "{authority}");
         assert!(faults(&["--session-timeout-ms=86400000"]).contains("--session-timeout-ms: "));
-        assert!(faults(&["--kafka-prop=fetch.max.bytes=100"]).contains("--kafka-prop"));
+        assert!(faults(&["--kafka-prop=max.in.flight=6"]).contains("--kafka-prop"));
         assert!(faults(&["--kafka-brokers=a:1,,b:2", "--topic-prefix=a b"]).lines().count() == 2);
     }
 

@@ -54,7 +54,7 @@ impl Property {
         match alone.create_native_config() {
             Ok(_) => Ok(()),
             Err(KafkaError::ClientConfig(_, reason, name, _)) if !is_secret_name(&name) => {
-                Err(format!("{name}: {reason}"))
+                Err(format!("{name}: {}", reason.trim_end()))
             }
             Err(_) => Err(format!("{}: librdkafka does not take this property or its value", self.name)),
         }
