@@ -152,7 +152,7 @@ impl Settings {
         }
         match schemas::load(&self.process.schemas_dir) {
             Ok(catalog) => found.faults.extend(self.aliases(&catalog)),
-            Err(error) => found.faults.push(format!("--schemas-dir: {error}")),
+            Err(error) => found.faults.extend(error.faults()),
         }
         found
     }

@@ -100,7 +100,7 @@ impl RunSettings {
             "--future-most-ms must be at least --clock-skew-ms".to_owned()
         });
         if let Err(error) = schemas::load(&self.process.schemas_dir) {
-            found.faults.push(format!("--schemas-dir: {error}"));
+            found.faults.extend(error.faults());
         }
         found
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub fn main<P: Program>() -> ExitCode {
     };
     let process = read.program.process().cloned();
     if process.as_ref().is_some_and(|process| process.print_config) {
-        print!("{}", print::print(&read.settings));
+        say(&print::print(&read.settings));
         return ExitCode::SUCCESS;
     }
     let found = read.told(read.program.findings());
@@ -61,6 +62,11 @@ pub fn main<P: Program>() -> ExitCode {
     }
 }
 
+/// Whoever reads may have gone.
+fn say(text: &str) {
+    std::io::stdout().write_all(text.as_bytes()).ok();
+}
+
 /// Says what was found about settings that are only checked.
 fn report(found: &Findings) -> ExitCode {
     for warning in &found.warnings {
@@ -70,7 +76,7 @@ fn report(found: &Findings) -> ExitCode {
         eprintln!("fault: {fault}");
     }
     if found.faults.is_empty() {
-        println!("configuration is sound");
+        say("configuration is sound\n");
         ExitCode::SUCCESS
     } else {
         ExitCode::from(SETTINGS_AT_FAULT)

@@ -20,6 +20,18 @@ pub enum SchemasError {
     Refused(Vec<SchemaFault>),
 }
 
+impl SchemasError {
+    /// Each fault alone, as a fault of the setting that names the folder.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let named = |fault: &dyn std::fmt::Display| format!("--schemas-dir: {fault}");
+        match self {
+            Self::Unreadable { .. } => vec![named(self)],
+            Self::Refused(faults) => faults.iter().map(|fault| named(fault)).collect(),
+        }
+    }
+}
+
 fn join(faults: &[SchemaFault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

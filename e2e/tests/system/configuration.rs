@@ -107,6 +107,22 @@ fn all_that_is_wrong_is_said_at_once_and_stops_a_start_with_the_same_sentences()
     Ok(())
 }
 
+#[tokio::test]
+async fn a_warning_is_said_by_the_check_and_in_the_log_of_a_start_and_stops_neither() -> Result<()> {
+    let plain = format!("redis://:{SECRET}@cache.invalid");
+    let warning = "--redis-url (REDIS_URL=redis://cache.invalid, environment) has no TLS";
+    let checked = run(&["ingest", "--check-config"], &[("REDIS_URL", &plain)])?;
+    ensure!(checked.status.code() == Some(0) && both(&checked).contains(&format!("warning: {warning}")), "{checked:?}");
+    let system = System::prepare(Servers::shared())?;
+    let ingest = Process::spawn(&system.ingest_spec().env("REDIS_URL", &plain), Lifetime::Attached)?;
+    system
+        .eventually("the start is logged", async || Ok(ingest.log_tail(100).contains("ingest takes records")))
+        .await?;
+    let log = ingest.log_tail(100);
+    ensure!(log.contains(&format!(r#""level":"WARN","message":"{warning}"#)) && !log.contains(SECRET), "{log}");
+    Ok(())
+}
+
 /// The variables of an environment file.
 fn variables(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')).collect()

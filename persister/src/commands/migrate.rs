@@ -47,7 +47,7 @@ impl MigrateSettings {
             "--topic-replicas must be at least 3, or --allow-single-broker be given".to_owned()
         });
         if let Err(error) = compiled(&self.process.schemas_dir) {
-            found.faults.push(format!("--schemas-dir: {error}"));
+            found.faults.extend(error.faults());
         }
         found
     }

@@ -22,6 +22,8 @@ use crate::metrics::PersisterMetrics;
 use crate::settings::RunSettings;
 use crate::settle::{self, Settler};
 
+/// Beside the lanes' own deadline to drain.
+const LEAVE_BUDGET: Duration = Duration::from_secs(20);
 const FLUSH_BUDGET: Duration = Duration::from_secs(5);
 const SETTLE_BUDGET: Duration = Duration::from_secs(5);
 const TASKS_BUDGET: Duration = Duration::from_secs(10);
@@ -36,6 +38,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
             .with_context(|| format!("--admin-listen {}", settings.admin.admin_listen))?;
     tracing::info!(admin = %address, "persister starts");
     let stopping = supervisor.stopping();
+    let leave_budget = settings.drain_deadline_ms + LEAVE_BUDGET;
     let persister = Persister { settings, catalog, health: Arc::clone(&health), supervisor, consuming, settling };
     let publisher = persister.start(&metrics)?;
     let Persister { supervisor, consuming, settling, .. } = persister;
@@ -48,7 +51,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     }
     health.set_serving(false);
     consuming.stop();
-    let drained = consuming.drained(Duration::from_secs(30)).await;
+    let drained = consuming.drained(leave_budget).await;
     // The last lane is gone, and with it the last settle: what is queued goes out before Redis is let go.
     if !settling.drained(SETTLE_BUDGET).await {
         settling.stop();
