@@ -83,6 +83,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
     assert_eq!(port(&[], &[("PORT", "81")]), 81);
     assert_eq!(port(&["--port=82"], &[("PORT", "81")]), 82);
     assert_eq!(port(&[], &[("PORT", "")]), 80, "an empty variable counts as not given");
+    assert_eq!(faults(&[], &[("PORT", "")]), Vec::<String>::new());
     assert_eq!(shop(&[], &[("NAMES", "a,b")]).program.settings.names, ["a", "b"]);
     assert_eq!(shop(&["--names=a", "--names=b"], &[]).program.settings.names, ["a", "b"]);
     assert!(shop(&["--print"], &[]).program.settings.print);
