@@ -92,9 +92,6 @@ impl RunSettings {
         found.demand(self.drain_deadline_ms < self.member.poll_interval_most_ms, || {
             "--drain-deadline-ms must be shorter than --poll-interval-most-ms".to_owned()
         });
-        found.demand(self.member.session_timeout_ms < self.member.poll_interval_most_ms, || {
-            "--session-timeout-ms must be shorter than --poll-interval-most-ms".to_owned()
-        });
         // What a clock within its bounds may give is not from the future.
         found.demand(self.future_most_ms >= self.redis.clock_skew_ms, || {
             "--future-most-ms must be at least --clock-skew-ms".to_owned()

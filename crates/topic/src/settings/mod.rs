@@ -81,8 +81,12 @@ impl KafkaSettings {
         found.demand(!self.consumer_group.is_empty(), || "--consumer-group must not be empty".to_owned());
         let legal = self.topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         found.demand(legal, || "--topic-prefix may have only A-Z a-z 0-9 . _ -".to_owned());
+        let patient = member.filter(|member| member.session_timeout_ms < member.poll_interval_most_ms);
+        found.demand(patient.is_some() == member.is_some(), || {
+            "--session-timeout-ms must be shorter than --poll-interval-most-ms".to_owned()
+        });
         let publisher = without_brokers(publisher::config(&asked)).create::<BaseProducer>().map(drop);
-        let consuming = member.map(|member| consumer::config(&asked, member));
+        let consuming = patient.map(|member| consumer::config(&asked, member));
         let consumer = consuming.map_or(Ok(()), |config| without_brokers(config).create::<BaseConsumer>().map(drop));
         found.faults.extend(publisher.and(consumer).err().map(|error| refused(&error)));
         found
@@ -188,7 +192,12 @@ mod tests {
         assert!(faults(&["--kafka-ssl-ca-location=/nowhere/ca.pem"]).contains("is used only where"));
         let authority = faults(&["--kafka-security-protocol=ssl", "--kafka-ssl-ca-location=/nowhere/ca.pem"]);
         assert!(authority.contains("--kafka-ssl-ca-location: "), "{authority}");
-        assert!(faults(&["--session-timeout-ms=86400000"]).contains("--session-timeout-ms: "));
+        assert!(
+            faults(&["--session-timeout-ms=3600001", "--poll-interval-most-ms=3600002"])
+                .contains("--session-timeout-ms: ")
+        );
+        let impatient = faults(&["--session-timeout-ms=120000"]);
+        assert_eq!(impatient, "--session-timeout-ms must be shorter than --poll-interval-most-ms");
         assert!(faults(&["--kafka-prop=max.in.flight=6"]).contains("--kafka-prop"));
         assert!(faults(&["--kafka-brokers=a:1,,b:2", "--topic-prefix=a b"]).lines().count() == 2);
     }
