@@ -1,5 +1,5 @@
 //! Settings that every process has, the value types that flags are made of, and what is done with every setting alike:
-//! read from flag, environment or file ([`read`]), checked all at once ([`findings`]), printed ([`print`]).
+//! read from flag, environment or file ([`mod@read`]), checked all at once ([`findings`]), printed ([`mod@print`]).
 //!
 //! A setting is a flag and an environment variable of the same name; units stand in the name at this edge and are
 //! `Duration` inside. All of it works on clap's definitions: a new flag needs nothing but its definition.
