@@ -61,9 +61,9 @@ fn shown(entity: &Arc<Entity>, cached: Cached) -> Result<Option<Found>, record::
     let json = match content {
         Content::Tombstone => return Ok(None),
         Content::Json { text, schema } if schema == entity.newest_id() => text,
-        Content::Json { text, .. } => {
+        Content::Json { text, schema } => {
             let mut json = String::new();
-            entity.write_json(&entity.parse_stored(&text)?, &mut json);
+            entity.write_json(&entity.parse_stored(schema, &text)?, &mut json);
             json
         }
     };

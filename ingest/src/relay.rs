@@ -95,12 +95,17 @@ impl Relay {
 
     /// `None`: an entity or a content that this build does not understand; it stays for one that does.
     fn change(&self, entity: &str, content: Content) -> Option<Change<'static>> {
-        let Content::Json { text, .. } = content else { return Some(Change::Tombstone) };
+        let Content::Json { text, schema } = content else { return Some(Change::Tombstone) };
         let Some(entity) = self.catalog.get(entity) else {
             tracing::error!(entity, "an outbox entry of an entity without a schema stays");
             return None;
         };
-        match entity.parse_stored(&text) {
+        if !entity.knows(schema) {
+            // Read in an older shape it would lose the fields that are new, under its own version.
+            tracing::warn!(%schema, entity = entity.name(), "an outbox entry of a newer ingest stays for one");
+            return None;
+        }
+        match entity.parse_stored(schema, &text) {
             Ok(record) => Some(entity.change(Some(&record))),
             Err(fault) => {
                 tracing::error!(%fault, entity = entity.name(), "an outbox entry does not fit its schema and stays");

@@ -73,7 +73,10 @@ fn main() {
                 black_box(&text);
             }),
         ),
-        ("parse_stored", Box::new(|| drop(black_box(entity.parse_stored(black_box(BODY)).unwrap())))),
+        (
+            "parse_stored",
+            Box::new(|| drop(black_box(entity.parse_stored(entity.newest_id(), black_box(BODY)).unwrap()))),
+        ),
         ("read_avro", Box::new(|| drop(black_box(entity.read_avro(entity.newest_id(), black_box(&framed)).unwrap())))),
     ];
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); candidates.len()];

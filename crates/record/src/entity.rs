@@ -93,13 +93,20 @@ impl Entity {
         json::parse_body(self, body)
     }
 
-    /// Reads what [`Entity::write_json`] once wrote, of any older version: unknown members are dropped, missing ones
-    /// get their default, bounds are not checked.
+    /// Whether this schema is one of the entity's.
+    #[must_use]
+    pub fn knows(&self, schema: SchemaId) -> bool {
+        self.published(schema).is_some()
+    }
+
+    /// Reads what [`Entity::write_json`] wrote when `schema` was the newest: unknown members are dropped, missing ones
+    /// get their default, bounds are not checked. A schema that is not known here, a newer one, is read the same way.
     ///
     /// # Errors
     /// [`StoredFault`] when it is none of our texts.
-    pub fn parse_stored<'a>(&self, text: &'a str) -> Result<Record<'a>, StoredFault> {
-        json::parse_stored(self, text)
+    pub fn parse_stored<'a>(&self, schema: SchemaId, text: &'a str) -> Result<Record<'a>, StoredFault> {
+        let widened = self.published(schema).map(|published| published.plan.widened()).unwrap_or_default();
+        json::parse_stored(self, widened, text)
     }
 
     /// Appends the record as a JSON object: the fields in order, without id.

@@ -6,14 +6,17 @@
 use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 
 use crate::compile::{Draft, Report};
-use crate::field::{Bound, Kind, Limits};
+use crate::field::{Bound, Field, Kind, Limits};
 use crate::nested::{Member, RecordShape, Shape};
 
 /// Checks that `newer` may follow `older`; faults name `newer`'s file.
 pub(crate) fn check(older: &Draft, newer: &Draft, older_name: &str, report: &mut Report<'_>) {
     let before = report.faults.len();
-    let mut gate = Gate { older: &older.records, newer: &newer.records, older_name, report, seen: Vec::new() };
+    let seen = Vec::new();
+    let (records, fields) = ((&older.records, &newer.records), &older.fields);
+    let mut gate = Gate { older: records.0, newer: records.1, fields, older_name, report, seen };
     gate.record(0, 0, "");
+    gate.columns(&newer.fields);
     let verdict = SchemaCompatibility::can_read(&older.schema, &newer.schema);
     if report.faults.len() > before {
         return;
@@ -28,6 +31,8 @@ pub(crate) fn check(older: &Draft, newer: &Draft, older_name: &str, report: &mut
 struct Gate<'a, 'r, 'f> {
     older: &'a [RecordShape],
     newer: &'a [RecordShape],
+    /// The older version's, which say what is a column of JSON.
+    fields: &'a [Field],
     older_name: &'a str,
     report: &'r mut Report<'f>,
     /// Pairs of records that are compared already: schemas may be recursive.
@@ -57,6 +62,24 @@ impl<'a> Gate<'a, '_, '_> {
                 None => self.added(older, member, &inner, path.is_empty()),
             }
         }
+    }
+
+    /// A column holds plain values or JSON, never both: what stands in it already would be misread.
+    fn columns(&mut self, newers: &[Field]) {
+        for newer in newers {
+            let Some(older) = self.fields.iter().find(|older| older.name == newer.name) else { continue };
+            match (is_json(older), is_json(newer)) {
+                (false, true) => self.refuse(&newer.name, "column", "a plain column must not become one of JSON"),
+                (true, false) => self.refuse(&newer.name, "column", "a column of JSON must not become a plain one"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether what stands at this path is kept as text inside of a column of JSON.
+    fn in_json(&self, path: &str) -> bool {
+        let column = path.split('.').next();
+        self.fields.iter().any(|field| Some(field.name.as_str()) == column && is_json(field))
     }
 
     fn added(&mut self, older: &RecordShape, member: &Member, path: &str, is_column: bool) {
@@ -146,11 +169,18 @@ impl<'a> Gate<'a, '_, '_> {
             (Kind::Uuid { form: old }, Kind::Uuid { form: new }) if old != new => {
                 self.refuse(path, "type", "the uuid is written in another form");
             }
+            (Kind::Float, Kind::Double) if self.in_json(path) => {
+                self.refuse(path, "type", "a float inside of JSON must not become a double: 0.1 would be two numbers");
+            }
             _ if std::mem::discriminant(old) == std::mem::discriminant(new) || widens(old, new) => {}
             _ if is_logical(old) || is_logical(new) => self.refuse(path, "logicalType", "the logical type has changed"),
             _ => self.refuse(path, "type", "the type has changed"),
         }
     }
+}
+
+fn is_json(field: &Field) -> bool {
+    matches!(field.kind, Kind::Json(_))
 }
 
 fn promotes(old: &Shape, new: &Shape) -> bool {

@@ -16,6 +16,8 @@ pub(crate) struct ReadPlan {
     steps: Vec<Step>,
     /// Fields that this version does not have, with what stands for them.
     fill: Vec<(usize, Value<'static>)>,
+    /// Fields that were a float and are a double now.
+    widened: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,16 @@ impl ReadPlan {
             .enumerate()
             .filter(|(_, newer)| writer.iter().all(|field| field.name != newer.name))
             .map(|(at, newer)| (at, newer.default.clone().unwrap_or(Value::Null)));
-        ReadPlan { steps: steps.collect(), fill: fill.collect() }
+        let steps: Vec<_> = steps.collect();
+        let widened =
+            steps.iter().filter(|step| matches!(step.field.kind, Kind::Float) && step.convert == Convert::ToDouble);
+        let widened = widened.filter_map(|step| step.to).collect();
+        ReadPlan { steps, fill: fill.collect(), widened }
+    }
+
+    /// Where in the newest shape a value was written as a float and is a double now.
+    pub(crate) fn widened(&self) -> &[usize] {
+        &self.widened
     }
 }
 

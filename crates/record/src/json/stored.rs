@@ -13,13 +13,21 @@ use crate::nested::{Mode, Tree};
 use crate::scalar::{Given, accept, in_range};
 use crate::value::{Record, Value};
 
-/// `Entity::parse_stored`.
-pub(crate) fn parse_stored<'a>(entity: &Entity, text: &'a str) -> Result<Record<'a>, StoredFault> {
+/// `Entity::parse_stored`; `widened` are the positions of what was written as a float and is a double now.
+pub(crate) fn parse_stored<'a>(entity: &Entity, widened: &[usize], text: &'a str) -> Result<Record<'a>, StoredFault> {
     let mut members = Members::new(entity, Mode::Lenient);
     read(text, &mut members).map_err(|error| {
         StoredFault(vec![Fault { pointer: String::new(), code: FaultCode::Syntax, detail: error.to_string() }])
     })?;
-    let (_, values) = members.complete().map_err(StoredFault)?;
+    let (_, mut values) = members.complete().map_err(StoredFault)?;
+    for at in widened {
+        if let Some(Value::Double(number)) = values.get_mut(*at) {
+            // `0.1` stands for the float nearest to it, which is what topic and table widen.
+            #[expect(clippy::cast_possible_truncation, reason = "it was a float")]
+            let single = *number as f32;
+            *number = f64::from(single);
+        }
+    }
     Ok(Record::new(entity.newest, values))
 }
 

@@ -174,6 +174,10 @@ impl Schemas {
 
     /// The next version: what the gate allows, at random.
     pub(crate) fn evolve(&mut self, schema: &Json) -> Json {
+        self.evolve_record(schema, true)
+    }
+
+    fn evolve_record(&mut self, schema: &Json, flat: bool) -> Json {
         let mut next = schema.clone();
         let fields = next["fields"].as_array_mut().unwrap();
         if fields.len() > 1 && self.dice.below(3) == 0 {
@@ -181,7 +185,7 @@ impl Schemas {
         }
         // The items of a default are of their union's first type, too: such a field stays as it is.
         for field in fields.iter_mut().filter(|field| !field["default"].is_array()) {
-            field["type"] = self.evolve_type(&field["type"].clone());
+            field["type"] = self.evolve_type(&field["type"].clone(), flat);
             // A default is of the union's first type.
             if field["type"][0] == json!("null") && field.get("default").is_some_and(|default| !default.is_null()) {
                 field["type"].as_array_mut().unwrap().rotate_left(1);
@@ -203,19 +207,23 @@ impl Schemas {
         next
     }
 
-    fn evolve_type(&mut self, of: &Json) -> Json {
+    /// `flat`: it is a column of its own.
+    fn evolve_type(&mut self, of: &Json, flat: bool) -> Json {
         let mut next = of.clone();
         match of {
-            Json::String(name) if self.dice.below(2) == 0 => next = json!(self.wider(name)),
+            // A float keeps its text inside of JSON.
+            Json::String(name) if (flat || name != "float") && self.dice.below(2) == 0 => {
+                next = json!(self.wider(name))
+            }
             Json::Array(branches) => next = branches.iter().map(|branch| self.evolve_branch(branch)).collect(),
             Json::Object(_) => match of["type"].as_str().unwrap() {
                 "enum" => {
                     let symbol = self.name();
                     next["symbols"].as_array_mut().unwrap().insert(0, json!(symbol));
                 }
-                "array" => next["items"] = self.evolve_type(&of["items"]),
-                "map" => next["values"] = self.evolve_type(&of["values"]),
-                "record" => next = self.evolve(of),
+                "array" => next["items"] = self.evolve_type(&of["items"], false),
+                "map" => next["values"] = self.evolve_type(&of["values"], false),
+                "record" => next = self.evolve_record(of, false),
                 _ => {}
             },
             _ => {}
@@ -226,7 +234,11 @@ impl Schemas {
 
     /// Inside of a union a wider type might be another branch's.
     fn evolve_branch(&mut self, branch: &Json) -> Json {
-        if branch.is_object() && branch["type"] == json!("record") { self.evolve(branch) } else { branch.clone() }
+        if branch.is_object() && branch["type"] == json!("record") {
+            self.evolve_record(branch, false)
+        } else {
+            branch.clone()
+        }
     }
 
     fn wider(&mut self, name: &str) -> String {

@@ -6,6 +6,7 @@
 
 mod bodies;
 mod events;
+mod gate;
 mod generate;
 mod house;
 mod oracle;

@@ -1,11 +1,12 @@
 //! What comes back from the cache and from columns.
 
-use record::{Entity, Value};
+use record::{Entity, SchemaId, Value};
 
 use crate::house::{entity, schema, users};
 
+/// Written under version 1.
 fn stored(entity: &Entity, text: &str) -> Result<String, String> {
-    let record = entity.parse_stored(text).map_err(|fault| fault.to_string())?;
+    let record = entity.parse_stored(SchemaId::new(1), text).map_err(|fault| fault.to_string())?;
     let mut out = String::new();
     entity.write_json(&record, &mut out);
     Ok(out)
@@ -25,6 +26,21 @@ fn what_a_schema_has_dropped_and_what_bounds_refuse_now_still_reads() {
         stored(&users(), r#"{"gone":[{}],"id":7,"age":1000,"name":"\u0000"}"#).unwrap(),
         r#"{"name":"\u0000","age":1000,"occupation":null,"first_name":null,"last_name":null}"#
     );
+}
+
+#[test]
+fn a_float_that_has_become_a_double_is_the_number_that_topic_and_table_make_of_it() {
+    let of = |of: &str| schema(&[&format!(r#""name":"x","type":{of}"#)]);
+    let thing = entity(&[&of(r#""float""#), &of(r#"["null","float"],"default":null"#), &of(r#"["null","double"]"#)]);
+    for id in [1, 2] {
+        let record = thing.parse_stored(SchemaId::new(id), r#"{"x":0.1}"#).unwrap();
+        assert_eq!(record.values(), [Value::Double(f64::from(0.1_f32))]);
+    }
+    // The newest, and one that is newer still.
+    for id in [3, 4] {
+        let record = thing.parse_stored(SchemaId::new(id), r#"{"x":0.1}"#).unwrap();
+        assert_eq!(record.values(), [Value::Double(0.1)]);
+    }
 }
 
 #[test]
@@ -85,6 +101,6 @@ fn columns_assemble_to_a_record_or_say_which_does_not_fit() {
 fn a_record_is_not_written_as_another_entitys() {
     let thing = entity(&[&schema(&[r#""name":"i","type":"int""#])]);
     let other = users();
-    let record = other.parse_stored(r#"{"name":"a","age":1}"#).unwrap();
+    let record = other.parse_stored(other.newest_id(), r#"{"name":"a","age":1}"#).unwrap();
     thing.write_json(&record, &mut String::new());
 }
