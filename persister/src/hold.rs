@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::IntGauge;
-use record::Reason;
+use record::{Reason, SchemaId};
 use service::{Backoff, FailureClass};
 use table::TableError;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,17 @@ pub(crate) enum LaneError {
     /// An event that can never be applied. Until it can be moved to the dead letters its lane holds.
     #[error("the event at offset {offset} cannot be applied: {reason}: {detail}", reason = .reason.as_str())]
     Poison { offset: i64, reason: Reason, detail: String },
+    /// An event with a schema that is not known here, and not known long enough to say what that means.
+    #[error(
+        "the event at offset {offset} has schema id {schema}, which is unknown here; it is held until that is clear"
+    )]
+    UnknownSchema { offset: i64, schema: SchemaId },
+    /// Neither that event nor any behind it can be read.
+    #[error(
+        "the event at offset {offset} has schema id {schema}, which is unknown here, and nothing behind it can be read: this \
+         persister is older than ingest: restart with schema id {schema}"
+    )]
+    Older { offset: i64, schema: SchemaId },
     /// Another record's row stands in the way of a second unique key of the table.
     #[error("the row of the event at offset {offset} conflicts with another id's in a unique key of the table")]
     Displaced { offset: i64 },
@@ -30,17 +41,29 @@ impl LaneError {
     /// The offset of the one event that is in the way; `None` where the whole batch fails alike.
     pub(crate) fn blocks(&self) -> Option<i64> {
         match self {
-            Self::Poison { offset, .. } | Self::Displaced { offset } => Some(*offset),
+            Self::Poison { offset, .. }
+            | Self::UnknownSchema { offset, .. }
+            | Self::Older { offset, .. }
+            | Self::Displaced { offset } => Some(*offset),
             Self::Table(_) | Self::Topic(_) => None,
         }
     }
 
-    pub(crate) fn class(&self) -> FailureClass {
-        match self {
+    /// The label in `lane_held`: the class of the failure, and two of its own for what no class says.
+    fn class(&self) -> &'static str {
+        let class = match self {
             Self::Table(error) => error.class(),
             Self::Topic(error) => error.class(),
             Self::Poison { .. } | Self::Displaced { .. } => FailureClass::Poison,
-        }
+            Self::UnknownSchema { .. } => return "unknown-schema",
+            Self::Older { .. } => return "older-than-ingest",
+        };
+        class.as_str()
+    }
+
+    /// Whether it goes away by itself, most likely: then it is no error yet.
+    fn passes(&self) -> bool {
+        matches!(self, Self::UnknownSchema { .. }) || self.class() == FailureClass::Transient.as_str()
     }
 }
 
@@ -50,7 +73,7 @@ pub(crate) struct Hold<'a> {
     partition: &'a Partition,
     metrics: &'a PersisterMetrics,
     backoff: Backoff,
-    shown: Option<FailureClass>,
+    shown: Option<&'static str>,
 }
 
 impl<'a> Hold<'a> {
@@ -80,9 +103,10 @@ impl<'a> Hold<'a> {
         self.shown = Some(class);
         self.gauge(class).set(1);
         let Partition { topic, number } = self.partition;
-        match class {
-            FailureClass::Transient => tracing::warn!(%topic, number, "the lane of {topic}/{number} holds: {error}"),
-            _ => tracing::error!(%topic, number, %class, "the lane of {topic}/{number} holds: {error}"),
+        if error.passes() {
+            tracing::warn!(%topic, number, class, "the lane of {topic}/{number} holds: {error}");
+        } else {
+            tracing::error!(%topic, number, class, "the lane of {topic}/{number} holds: {error}");
         }
     }
 
@@ -92,9 +116,9 @@ impl<'a> Hold<'a> {
         }
     }
 
-    fn gauge(&self, class: FailureClass) -> IntGauge {
+    fn gauge(&self, class: &str) -> IntGauge {
         let Partition { topic, number } = self.partition;
-        self.metrics.held.with_label_values(&[&**topic, &number.to_string(), class.as_str()])
+        self.metrics.held.with_label_values(&[&**topic, &number.to_string(), class])
     }
 }
 

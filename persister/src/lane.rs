@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cache::Settled;
-use record::{Change, DatumFault, Decoded, Event, Reason};
+use record::{Change, DatumFault, Decoded, Event, Reason, SchemaId};
 use service::clock;
 use table::{EntityTable, Held, Incoming};
 use tokio::sync::mpsc;
@@ -25,6 +25,7 @@ use crate::hold::{Hold, LaneError};
 use crate::metrics::PersisterMetrics;
 use crate::reassert;
 use crate::settle::Settler;
+use crate::unknown::{Meaning, meaning};
 
 /// What all lanes share.
 #[derive(Clone, Debug)]
@@ -36,6 +37,7 @@ pub(crate) struct Surroundings {
     pub(crate) batch_rows_most: usize,
     pub(crate) batch_bytes_most: usize,
     pub(crate) future_most: Duration,
+    pub(crate) unknown_schema_hold: Duration,
 }
 
 /// The one owner of order in a partition, for one generation.
@@ -67,30 +69,69 @@ impl Lane {
             () = self.draining.cancelled() => None,
             first = self.queued.recv() => first,
         }?;
-        let mut bytes = first.bytes();
+        self.queued_bytes.fetch_sub(first.bytes(), Ordering::Relaxed);
         let mut batch = VecDeque::from([first]);
-        while batch.len() < self.surroundings.batch_rows_most && bytes < self.surroundings.batch_bytes_most {
-            let Ok(next) = self.queued.try_recv() else { break };
-            bytes += next.bytes();
-            batch.push_back(next);
-        }
-        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.fill(&mut batch);
         Some(batch)
     }
 
+    fn fill(&mut self, batch: &mut VecDeque<Envelope>) {
+        let mut bytes: usize = batch.iter().map(Envelope::bytes).sum();
+        while batch.len() < self.surroundings.batch_rows_most && bytes < self.surroundings.batch_bytes_most {
+            let Ok(next) = self.queued.try_recv() else { break };
+            self.queued_bytes.fetch_sub(next.bytes(), Ordering::Relaxed);
+            bytes += next.bytes();
+            batch.push_back(next);
+        }
+    }
+
     /// An event that cannot be applied holds what is behind it, never what is before it.
-    async fn bring_all(&self, mut batch: VecDeque<Envelope>) -> ControlFlow<()> {
-        let mut hold = Hold::new(&self.partition, &self.surroundings.metrics);
+    async fn bring_all(&mut self, mut batch: VecDeque<Envelope>) -> ControlFlow<()> {
+        let (partition, metrics) = (self.partition.clone(), self.surroundings.metrics.clone());
+        let (mut hold, mut unknown_since) = (Hold::new(&partition, &metrics), None);
         while let Err(error) = self.bring(&batch).await? {
             let before = batch.iter().position(|envelope| error.blocks() == Some(envelope.offset)).unwrap_or(0);
             if before > 0 {
                 let behind = batch.split_off(before);
                 Box::pin(self.bring_all(std::mem::replace(&mut batch, behind))).await?;
-            } else if !hold.wait(&error, &self.draining).await {
+                continue;
+            }
+            let error = match error {
+                LaneError::UnknownSchema { offset, schema } => {
+                    // No id becomes known while the process runs: all that can change is what comes behind the event.
+                    self.fill(&mut batch);
+                    let (_, since) = *unknown_since
+                        .insert(unknown_since.filter(|(of, _)| *of == offset).unwrap_or((offset, Instant::now())));
+                    self.weigh(offset, schema, since.elapsed(), &batch)
+                }
+                clear => clear,
+            };
+            if !hold.wait(&error, &self.draining).await {
                 return ControlFlow::Break(());
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// What the unknown schema id of the batch's first event means.
+    fn weigh(&self, offset: i64, schema: SchemaId, held: Duration, batch: &VecDeque<Envelope>) -> LaneError {
+        let later_decodes = batch.iter().skip(1).any(|envelope| self.can_read(envelope));
+        match meaning(held, self.surroundings.unknown_schema_hold, later_decodes) {
+            Meaning::Open => LaneError::UnknownSchema { offset, schema },
+            Meaning::Older => LaneError::Older { offset, schema },
+            Meaning::Poison => {
+                let detail = format!("schema id {schema} is unknown here, and events behind it have known ones");
+                LaneError::Poison { offset, reason: Reason::UnknownSchema, detail }
+            }
+        }
+    }
+
+    /// A tombstone has no schema, so it says nothing of what its writer knows.
+    fn can_read(&self, envelope: &Envelope) -> bool {
+        let Decoded::Event(Event { change: Change::Upsert { schema, datum }, .. }) = envelope.decode() else {
+            return false;
+        };
+        self.table.entity().read_avro(schema, &datum).is_ok()
     }
 
     /// The journey of a batch. `Break`: the partition was taken away before its end, and nothing of it may be committed. An
@@ -167,10 +208,11 @@ impl Lane {
             Change::Tombstone => None,
             Change::Upsert { schema, datum } => {
                 let read = self.table.entity().read_avro(*schema, datum);
-                Some(read.map_err(|fault| {
-                    let unknown = matches!(fault, DatumFault::UnknownSchema(_));
-                    let reason = if unknown { Reason::UnknownSchema } else { Reason::Undecodable };
-                    LaneError::Poison { offset: *offset, reason, detail: fault.to_string() }
+                Some(read.map_err(|fault| match fault {
+                    DatumFault::UnknownSchema(schema) => LaneError::UnknownSchema { offset: *offset, schema },
+                    DatumFault::Malformed { .. } => {
+                        LaneError::Poison { offset: *offset, reason: Reason::Undecodable, detail: fault.to_string() }
+                    }
                 })?)
             }
         };

@@ -12,5 +12,6 @@ mod metrics;
 mod reassert;
 mod settings;
 mod settle;
+mod unknown;
 
 pub use commands::{Arguments, Command};

@@ -42,7 +42,7 @@ impl PersisterMetrics {
             ),
             held: metrics.gauge_vec(
                 "lane_held",
-                "1 while the lane of a partition holds, by the class of the failure",
+                "1 while the lane of a partition holds, by the class of the failure, or unknown-schema, or older-than-ingest",
                 &["topic", "partition", "class"],
             ),
             batch_rows: metrics.histogram(

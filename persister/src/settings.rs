@@ -54,6 +54,11 @@ pub struct RunSettings {
     #[arg(long, env = "FUTURE_MOST_MS", default_value = "60000", value_parser = millis)]
     pub future_most_ms: Duration,
 
+    /// How long an event whose schema id is unknown holds its lane undecided; then a later event that can be read makes
+    /// it poison, and where there is none this persister is older than ingest and holds on.
+    #[arg(long, env = "UNKNOWN_SCHEMA_HOLD_MS", default_value = "900000", value_parser = millis)]
+    pub unknown_schema_hold_ms: Duration,
+
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]

@@ -105,6 +105,7 @@ impl Persister {
             batch_rows_most: self.settings.batch_rows_most,
             batch_bytes_most: self.settings.batch_bytes_most,
             future_most: self.settings.future_most_ms,
+            unknown_schema_hold: self.settings.unknown_schema_hold_ms,
         };
         self.consume(database, surroundings);
         Ok(publisher)
