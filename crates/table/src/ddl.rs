@@ -44,13 +44,13 @@ pub(crate) fn field_columns(entity: &Entity) -> Vec<Column> {
 }
 
 /// All fields are nullable: a tombstone has none.
-pub(crate) fn create_table(entity: &Entity) -> String {
+pub(crate) fn create_table(table: &str, entity: &Entity) -> String {
     let columns: Vec<_> =
         field_columns(entity).into_iter().chain(control_columns()).map(|column| column.definition()).collect();
     format!(
         "CREATE TABLE IF NOT EXISTS {} (`id` {ID} PRIMARY KEY, {}) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 \
          COLLATE=utf8mb4_unicode_ci",
-        quoted(entity.name()),
+        quoted(table),
         columns.join(", ")
     )
 }
@@ -68,7 +68,7 @@ pub(crate) fn create_view(entity: &Entity) -> String {
 }
 
 /// Longest text or bytes that stand in the row itself; longer ones stand beside it.
-const INLINE: u32 = 1024;
+pub(crate) const INLINE: u32 = 1024;
 
 fn column_type(field: &Field) -> String {
     let most = field.limits.max_length.filter(|&most| most <= INLINE);

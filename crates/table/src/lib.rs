@@ -6,11 +6,13 @@
 
 mod apply;
 mod bind;
+mod capacity;
 pub mod database;
 mod ddl;
+mod existing;
 pub mod failure;
-mod holds;
 pub mod migrate;
+mod plan;
 mod row;
 pub mod settings;
 mod statements;

@@ -4,8 +4,9 @@ use record::Entity;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
-use crate::ddl::{self, Column, quoted};
-use crate::holds::{self, Verdict};
+use crate::ddl::{self, quoted};
+use crate::existing::Existing;
+use crate::plan::{Plan, plan, refused};
 use crate::{Database, TableError};
 
 /// One row per entity. A leading underscore keeps it apart from every entity's table.
@@ -17,12 +18,8 @@ const INSERT_MARK: &str = "INSERT IGNORE INTO `_write_behind_entities` (`entity`
 const SELECT_PARTITIONS: &str = "SELECT `partitions` FROM `_write_behind_entities` WHERE `entity` = ?";
 pub(crate) const SELECT_MARK: &str =
     "SELECT `purged` FROM `_write_behind_entities` WHERE `entity` = ? LOCK IN SHARE MODE";
-const COLUMNS: &str = "SELECT CAST(column_name AS CHAR), CAST(column_type AS CHAR), CAST(character_set_name AS CHAR), \
-     CAST(collation_name AS CHAR), is_nullable = 'YES', \
-     column_default IS NULL AND is_nullable = 'NO' AND extra NOT LIKE '%auto_increment%' \
-     FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = ?";
-const PRIMARY_KEY: &str = "SELECT CAST(column_name AS CHAR) FROM information_schema.statistics \
-     WHERE table_schema = DATABASE() AND table_name = ? AND index_name = 'PRIMARY'";
+/// Where a migration is tried out before it is done.
+const REHEARSAL: &str = "_write_behind_rehearsal";
 
 /// What a migration did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +40,24 @@ impl Database {
         self.with_lock("write_behind.migrate", work).await
     }
 
+    /// Tries out what [`Database::migrate`] would do on a table that is made for it and dropped again: what is refused is
+    /// refused before anything is done.
+    ///
+    /// # Errors
+    /// [`TableError::Setup`] with the column and the remedy; or the database cannot be asked.
+    pub async fn rehearse(&self, entity: &Entity) -> Result<(), TableError> {
+        self.altering(async |connection| {
+            connection.execute(CREATE_MARKS).await?;
+            let plan = fitting(connection, entity).await?;
+            let drop = format!("DROP TABLE IF EXISTS {}", quoted(REHEARSAL));
+            connection.execute(AssertSqlSafe(drop.clone())).await?;
+            let outcome = try_out(connection, entity, plan).await;
+            connection.execute(AssertSqlSafe(drop)).await?;
+            outcome.map_err(|error| too_wide(entity, error))
+        })
+        .await
+    }
+
     /// Creates the table of `entity` and its view, or adds what they lack. `partitions` is noted at the first time.
     ///
     /// # Errors
@@ -50,8 +65,9 @@ impl Database {
     pub async fn migrate(&self, entity: &Entity, partitions: i32) -> Result<Migrated, TableError> {
         self.altering(async |connection| {
             connection.execute(CREATE_MARKS).await?;
-            connection.execute(AssertSqlSafe(ddl::create_table(entity))).await?;
-            let migrated = complete(connection, entity).await?;
+            connection.execute(AssertSqlSafe(ddl::create_table(entity.name(), entity))).await?;
+            let Plan { changes, migrated, .. } = fitting(connection, entity).await?.unwrap_or_default();
+            alter(connection, entity.name(), &changes).await?;
             connection.execute(AssertSqlSafe(ddl::create_view(entity))).await?;
             sqlx::query(INSERT_MARK).bind(entity.name()).bind(partitions).execute(&mut **connection).await?;
             Ok(migrated)
@@ -72,109 +88,48 @@ impl Database {
     }
 }
 
-/// A column as it stands in the table.
-struct Found {
-    name: String,
-    kind: String,
-    charset: Option<String>,
-    collation: Option<String>,
-    nullable: bool,
-    /// An insert that does not name it fails.
-    demanded: bool,
-}
-
-/// Adds missing columns and widens those that hold less than their fields may have. Nothing is ever dropped or narrowed,
-/// and a table that is not fit for our rows is refused before anything is done to it.
-async fn complete(connection: &mut MySqlConnection, entity: &Entity) -> Result<Migrated, TableError> {
-    let found = columns(connection, entity).await?;
-    let of = |name: &str| found.iter().find(|found| found.name.eq_ignore_ascii_case(name));
-    check_key(connection, entity, of("id")).await?;
-    let mut migrated = Migrated::default();
-    let mut changes = Vec::new();
-    let fields = ddl::field_columns(entity);
-    for column in fields.iter().chain(&ddl::control_columns()) {
-        match of(&column.name) {
-            None => {
-                changes.push(format!("ADD COLUMN {}", column.definition()));
-                migrated.added.push(column.name.clone());
-            }
-            Some(found) => {
-                if let Some(definition) = wider(entity, found, column)? {
-                    changes.push(format!("MODIFY COLUMN {definition}"));
-                    migrated.widened.push(column.name.clone());
-                }
-            }
+/// How the table is to be completed, once it is clear that our rows fit into it and its rows into our records; `None`
+/// where there is no table yet.
+async fn fitting(connection: &mut MySqlConnection, entity: &Entity) -> Result<Option<Plan>, TableError> {
+    let Some(existing) = Existing::read(connection, entity).await? else { return Ok(None) };
+    let plan = plan(entity, &existing)?;
+    for field in &plan.demanded {
+        if existing.lacks(connection, entity, field).await? {
+            let why = "has no value in a row that is there, and the schema demands one: fill it in, or give the field a \
+                       default or null";
+            return Err(refused(entity, field, why));
         }
     }
-    if let Some(Found { name, .. }) = found.iter().find(|found| found.demanded && !is_ours(entity, &found.name)) {
-        return Err(refused(entity, name, "is not in the schema and wants a value in every row: give it a default"));
-    }
+    Ok(Some(plan))
+}
+
+async fn try_out(connection: &mut MySqlConnection, entity: &Entity, plan: Option<Plan>) -> Result<(), TableError> {
+    let Some(Plan { changes, .. }) = plan else {
+        connection.execute(AssertSqlSafe(ddl::create_table(REHEARSAL, entity))).await?;
+        return Ok(());
+    };
+    let like = format!("CREATE TABLE {} LIKE {}", quoted(REHEARSAL), quoted(entity.name()));
+    connection.execute(AssertSqlSafe(like)).await?;
+    alter(connection, REHEARSAL, &changes).await
+}
+
+async fn alter(connection: &mut MySqlConnection, table: &str, changes: &[String]) -> Result<(), TableError> {
     if !changes.is_empty() {
-        let alter = format!("ALTER TABLE {} {}", quoted(entity.name()), changes.join(", "));
+        let alter = format!("ALTER TABLE {} {}", quoted(table), changes.join(", "));
         connection.execute(AssertSqlSafe(alter)).await?;
     }
-    Ok(migrated)
+    Ok(())
 }
 
-async fn columns(connection: &mut MySqlConnection, entity: &Entity) -> Result<Vec<Found>, TableError> {
-    let rows = sqlx::query(COLUMNS).bind(entity.name()).fetch_all(connection).await?;
-    let found = rows.iter().map(|row| {
-        Ok(Found {
-            name: row.try_get_unchecked(0)?,
-            kind: row.try_get_unchecked(1)?,
-            charset: row.try_get_unchecked(2)?,
-            collation: row.try_get_unchecked(3)?,
-            nullable: row.try_get_unchecked(4)?,
-            demanded: row.try_get_unchecked(5)?,
-        })
-    });
-    found.collect()
-}
-
-fn is_ours(entity: &Entity, name: &str) -> bool {
-    let fields = ddl::field_columns(entity).into_iter().chain(ddl::control_columns());
-    name.eq_ignore_ascii_case("id") || fields.into_iter().any(|column| column.name.eq_ignore_ascii_case(name))
-}
-
-/// Two ids must never be one row: neither by case, nor because the column cuts or converts them.
-async fn check_key(connection: &mut MySqlConnection, entity: &Entity, id: Option<&Found>) -> Result<(), TableError> {
-    let rows = sqlx::query(PRIMARY_KEY).bind(entity.name()).fetch_all(connection).await?;
-    let key: Vec<String> = rows.iter().map(|row| row.try_get_unchecked(0)).collect::<Result<_, _>>()?;
-    let exact = |collation: &str| collation.ends_with("_bin");
-    let fit = id.is_some_and(|id| {
-        holds::compare(&id.kind, ddl::ID) == Verdict::Enough && id.collation.as_deref().is_some_and(exact)
-    });
-    if fit && key.iter().map(String::as_str).eq(["id"]) {
-        return Ok(());
+/// What a row may take is the server's own arithmetic, of column types, character sets and pages.
+fn too_wide(entity: &Entity, error: TableError) -> TableError {
+    match error {
+        TableError::Refused { number: 1118, .. } => TableError::Setup(format!(
+            "table {}: its columns together are wider than a row may be (error 1118): give the longest fields a \
+             `maxLength` above {}, or none; what they hold then stands beside the row",
+            entity.name(),
+            ddl::INLINE
+        )),
+        other => other,
     }
-    Err(refused(entity, "id", &format!("must be the primary key, and {}", ddl::ID)))
-}
-
-/// The definition by which the column must be replaced, if it must.
-fn wider(entity: &Entity, found: &Found, column: &Column) -> Result<Option<String>, TableError> {
-    let utf8 = found.charset.as_deref().is_none_or(|charset| charset == "utf8mb4");
-    let narrow = !utf8 && column.kind.contains(ddl::UTF8);
-    let may_be_null = column.kind.ends_with(" NULL") && !column.kind.ends_with("NOT NULL");
-    match holds::compare(&found.kind, &column.kind) {
-        Verdict::Foreign => {
-            let remedy =
-                format!("is {}, of which {} cannot be made: rename the one in the table", found.kind, column.kind);
-            Err(refused(entity, &column.name, &remedy))
-        }
-        Verdict::Enough if !narrow && (found.nullable || !may_be_null) => Ok(None),
-        // It may hold more than it must, which it keeps.
-        Verdict::Enough => {
-            let text = match (&found.charset, &found.collation) {
-                (Some(charset), Some(collation)) if !narrow => format!("CHARACTER SET {charset} COLLATE {collation}"),
-                (Some(_), _) => ddl::UTF8.to_owned(),
-                (None, _) => String::new(),
-            };
-            Ok(Some(format!("{} {} {text} NULL", quoted(&column.name), found.kind)))
-        }
-        Verdict::Widen => Ok(Some(column.definition())),
-    }
-}
-
-fn refused(entity: &Entity, column: &str, why: &str) -> TableError {
-    TableError::Setup(format!("table {}, column {column}: {why}", entity.name()))
 }

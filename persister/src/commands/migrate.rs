@@ -13,6 +13,8 @@ use table::{Database, DatabaseSettings, TableError};
 use topic::KafkaSettings;
 use topic::setup::{Found, Topics};
 
+use super::same_partitions;
+
 /// Settings of `persister migrate`. The database account needs DDL rights, the Kafka account may create topics.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Migrate")]
@@ -69,7 +71,12 @@ pub(crate) async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
         .migrating(async || {
             Ok::<_, TableError>(
                 async {
-                    let catalog = publish(&settings.process.schemas_dir)?;
+                    let dir = &settings.process.schemas_dir;
+                    let (pinned, catalog) = compiled(dir)?;
+                    for entity in catalog.iter() {
+                        check_entity(&settings, &database, &topics, entity).await?;
+                    }
+                    publish(dir, &pinned)?;
                     for entity in catalog.iter() {
                         migrate_entity(&settings, &database, &topics, entity).await?;
                     }
@@ -83,19 +90,42 @@ pub(crate) async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
     outcome
 }
 
-/// Pins the ids of schemas that are new, and compiles them all.
-fn publish(dir: &Path) -> anyhow::Result<Catalog> {
-    let (pinned, catalog) = compiled(dir)?;
-    if !pinned.added.is_empty() {
-        let (path, new) = (dir.join("ids.json"), dir.join("ids.json.new"));
-        std::fs::write(&new, &pinned.text)
-            .and_then(|()| std::fs::rename(&new, &path))
-            .with_context(|| format!("cannot write {}, where new schemas get their ids", path.display()))?;
-        for added in &pinned.added {
-            tracing::info!(file = added.file, id = added.id.get(), "published {}: commit ids.json", added.file);
-        }
+/// Everything that could be refused, before anything is done: an id that is published once can never be taken back.
+async fn check_entity(
+    settings: &MigrateSettings,
+    database: &Database,
+    topics: &Topics,
+    entity: &Arc<Entity>,
+) -> anyhow::Result<()> {
+    database.rehearse(entity).await.map_err(|error| of_table(entity, error))?;
+    let topic = settings.kafka.topic(entity.name());
+    let Some(found) = topics.inspect(&topic).await.with_context(|| format!("topic {topic}"))? else { return Ok(()) };
+    anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
+    let begun = database.partitions(entity.name()).await.map_err(|error| of_table(entity, error))?;
+    begun.map_or(Ok(()), |begun| same_partitions(&topic, found.partitions, begun))
+}
+
+/// Pins the ids.
+fn publish(dir: &Path, pinned: &Pinned) -> anyhow::Result<()> {
+    if pinned.added.is_empty() {
+        return Ok(());
     }
-    Ok(catalog)
+    let (path, new) = (dir.join("ids.json"), dir.join("ids.json.new"));
+    std::fs::write(&new, &pinned.text)
+        .and_then(|()| std::fs::rename(&new, &path))
+        .with_context(|| format!("cannot write {}, where new schemas get their ids", path.display()))?;
+    for added in &pinned.added {
+        tracing::info!(file = added.file, id = added.id.get(), "published {}: commit ids.json", added.file);
+    }
+    Ok(())
+}
+
+/// A refusal names its table itself.
+fn of_table(entity: &Entity, error: TableError) -> anyhow::Error {
+    match error {
+        TableError::Setup(_) => error.into(),
+        other => anyhow::Error::from(other).context(format!("table {}", entity.name())),
+    }
 }
 
 async fn migrate_entity(
@@ -111,8 +141,7 @@ async fn migrate_entity(
     }
     let found = known(topics, &topic).await?;
     anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
-    let migrated =
-        database.migrate(entity, found.partitions).await.with_context(|| format!("table {}", entity.name()))?;
+    let migrated = database.migrate(entity, found.partitions).await.map_err(|error| of_table(entity, error))?;
     let table::Migrated { added, widened } = migrated;
     tracing::info!(entity = entity.name(), ?added, ?widened, "table {} is as its schema has it", entity.name());
     Ok(())

@@ -58,6 +58,18 @@ impl Program for Arguments {
     }
 }
 
+/// A topic cannot grow in place: a delete and the write before it may lie in different partitions then.
+///
+/// # Errors
+/// It has.
+fn same_partitions(topic: &str, found: i32, begun: i32) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        found == begun,
+        "topic {topic} has {found} partitions, its table was begun with {begun}: a topic cannot grow in place"
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

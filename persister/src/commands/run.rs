@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use topic::setup::Topics;
 use topic::{Consumer, KafkaSettings, LagMetrics, Publisher};
 
+use super::same_partitions;
 use crate::intake::{self, Lanes};
 use crate::lane::Surroundings;
 use crate::metrics::PersisterMetrics;
@@ -157,11 +158,10 @@ async fn fitting(
         loop {
             let topic = settings.topic(entity.name());
             match (database.partitions(entity.name()).await, topics.inspect(&topic).await) {
-                (Ok(Some(begun)), Ok(Some(found))) if begun == found.partitions => break,
-                (Ok(Some(begun)), Ok(Some(found))) => anyhow::bail!(
-                    "topic {topic} has {} partitions, its table was begun with {begun}: a topic cannot grow in place",
-                    found.partitions
-                ),
+                (Ok(Some(begun)), Ok(Some(found))) => {
+                    same_partitions(&topic, found.partitions, begun)?;
+                    break;
+                }
                 (begun, found) => tracing::warn!(
                     entity = entity.name(),
                     table = ?begun.map_err(|error| error.to_string()),

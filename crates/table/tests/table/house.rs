@@ -174,3 +174,11 @@ pub(crate) fn stamp() -> u64 {
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
+
+/// Every column with its type, in order.
+pub(crate) async fn columns(accounts: &Accounts) -> Vec<String> {
+    let pool = Box::pin(sqlx::MySqlPool::connect(&accounts.root)).await.unwrap();
+    let sql = "SELECT CAST(CONCAT(table_name, '.', column_name, ' ', column_type, ' ', is_nullable) AS CHAR) \
+               FROM information_schema.columns WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position";
+    sqlx::query_scalar(sql).fetch_all(&pool).await.unwrap()
+}

@@ -1,12 +1,12 @@
 //! Creating, completing and widening tables; what is refused instead.
 
 use futures_util::future::join;
-use record::{Value, Version};
+use record::Value;
 use service::FailureClass;
 use stack::Accounts;
 use table::{EntityTable, Migrated, TableError};
 
-use crate::house::{House, Stored, THING, accounts, at, database, delete, entity, held, key, stamp};
+use crate::house::{House, THING, accounts, columns, database, delete, entity, key, stamp};
 
 const OLD: &str = r#"{"type": "record", "name": "Thing", "fields": [
     {"name": "name", "type": "string", "maxLength": 10},
@@ -21,14 +21,6 @@ const NEW: &str = r#"{"type": "record", "name": "Thing", "fields": [
     {"name": "number", "type": "long"},
     {"name": "exact", "type": "double"},
     {"name": "ratio", "type": "double"}]}"#;
-
-/// Every column with its type, in order.
-async fn columns(accounts: &Accounts) -> Vec<String> {
-    let pool = Box::pin(sqlx::MySqlPool::connect(&accounts.root)).await.unwrap();
-    let sql = "SELECT CAST(CONCAT(table_name, '.', column_name, ' ', column_type, ' ', is_nullable) AS CHAR) \
-               FROM information_schema.columns WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position";
-    sqlx::query_scalar(sql).fetch_all(&pool).await.unwrap()
-}
 
 async fn migrate(accounts: &Accounts, versions: &[&str]) -> Result<Migrated, TableError> {
     let entity = entity(versions);
@@ -157,93 +149,31 @@ async fn only_the_account_for_it_can_migrate() {
     }
 }
 
-/// A table that somebody has had for years.
-async fn with_table(definition: &str) -> Accounts {
+#[tokio::test]
+async fn a_rehearsal_refuses_what_the_migration_would_and_leaves_nothing_behind() {
+    let wide = |first: usize, fields: usize| {
+        let text =
+            |n: usize| format!(r#"{{"name": "f{n}", "type": ["null", "string"], "default": null, "maxLength": 1024}}"#);
+        let fields: Vec<_> = (first..first + fields).map(text).collect();
+        format!(r#"{{"type": "record", "name": "Thing", "fields": [{}]}}"#, fields.join(", "))
+    };
+    let rehearsed = async |accounts: &Accounts, versions: &[&str]| {
+        database(&accounts.migrate).rehearse(&entity(versions)).await.map_err(|error| error.to_string())
+    };
+    let too_wide =
+        Err("table things: its columns together are wider than a row may be (error 1118): give the longest fields \
+                        a `maxLength` above 1024, or none; what they hold then stands beside the row"
+            .to_owned());
     let accounts = accounts();
-    let pool = Box::pin(sqlx::MySqlPool::connect(&accounts.root)).await.unwrap();
-    for sql in definition.split(';') {
-        sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-    }
-    accounts
-}
+    // 15 times 4096 bytes fit, 16 do not.
+    assert_eq!(rehearsed(&accounts, &[&wide(0, 15)]).await, Ok(()));
+    assert_eq!(rehearsed(&accounts, &[&wide(0, 16)]).await, too_wide);
+    let tables = columns(&accounts).await;
+    assert!(tables.iter().all(|column| column.starts_with("_write_behind_entities.")), "left behind: {tables:?}");
 
-#[tokio::test]
-async fn a_table_that_was_there_is_completed_and_its_rows_have_version_0() {
-    let accounts = with_table(
-        "CREATE TABLE things (id VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin PRIMARY KEY, \
-         name VARCHAR(50) NOT NULL, size SMALLINT NOT NULL, note TEXT) DEFAULT CHARSET=latin1; \
-         INSERT INTO things VALUES ('a', 'n\u{e9}', 7, 'mine'), ('b', 'b', 8, 'mine')",
-    )
-    .await;
-    let house = House::on(accounts, entity(&[THING])).await;
-    let (a, version) = (key("a"), Version::ZERO);
-    let found = house.table.select(&a).await.unwrap().unwrap();
-    assert_eq!((found.version, found.record), (version, Some(house.thing("n\u{e9}", Some(7)))));
-
-    let wide = table::Incoming { record: Some(house.thing("\u{1d11e}", Some(i64::MAX))), ..delete("a", 1, 4) };
-    assert_eq!(house.apply(&[wide, delete("b", 1, 5)]).await, [held(1, 4, true), held(1, 5, true)]);
-    let a = Stored { size: Some(i64::MAX), ..Stored::live("a", "\u{1d11e}", 1, 4) };
-    assert_eq!(house.rows().await, [a, Stored::tombstone("b", 1, 5)]);
-    assert_eq!(
-        house.number("SELECT COUNT(*) FROM things WHERE note = 'mine'").await,
-        2,
-        "a column of others was touched"
-    );
-    assert_eq!(
-        house
-            .number(
-                "SELECT CHARACTER_MAXIMUM_LENGTH FROM information_schema.columns WHERE \
-        table_schema = DATABASE() AND table_name = 'things' AND column_name = 'name'"
-            )
-            .await,
-        50,
-        "name was narrowed"
-    );
-}
-
-#[tokio::test]
-async fn a_table_that_is_not_fit_for_our_rows_is_refused_by_column_and_left_as_it_is() {
-    const ID: &str = "id VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin";
-    for (what, definition, column) in [
-        ("ids that differ in case only are one", "id VARCHAR(128) PRIMARY KEY, name TEXT".to_owned(), "id"),
-        ("ids are numbers", "id INT PRIMARY KEY, name TEXT".to_owned(), "id"),
-        ("ids are cut", format!("{} PRIMARY KEY, name TEXT", ID.replace("128", "36")), "id"),
-        ("no primary key", format!("{ID}, name TEXT"), "id"),
-        ("another primary key", format!("{ID}, name VARCHAR(10), PRIMARY KEY (id, name)"), "id"),
-        ("no id at all", "name VARCHAR(10) PRIMARY KEY".to_owned(), "id"),
-        ("a text for a number", format!("{ID} PRIMARY KEY, size VARCHAR(10)"), "size"),
-        ("half of the numbers", format!("{ID} PRIMARY KEY, size BIGINT UNSIGNED"), "size"),
-        ("a date for a text", format!("{ID} PRIMARY KEY, name DATE"), "name"),
-        ("a column that we would not fill", format!("{ID} PRIMARY KEY, owner INT NOT NULL"), "owner"),
-    ] {
-        let accounts = with_table(&format!("CREATE TABLE things ({definition})")).await;
-        let before = columns(&accounts).await;
-        let error = migrate(&accounts, &[THING]).await.expect_err(what);
-        assert_eq!(error.class(), FailureClass::Fatal, "{what}: {error}");
-        assert!(error.to_string().contains(&format!("table things, column {column}")), "{what}: {error}");
-        let after: Vec<_> = columns(&accounts).await.into_iter().filter(|c| c.starts_with("things.")).collect();
-        assert_eq!(after, before, "{what}");
-    }
-}
-
-#[tokio::test]
-async fn a_text_that_becomes_a_union_is_refused_since_its_column_would_hold_two_notations() {
-    let of = |of: &str| format!(r#"{{"type": "record", "name": "Thing", "fields": [{{"name": "x", "type": {of}}}]}}"#);
-    let (old, new) = (of(r#""string""#), of(r#"["string", "int"]"#));
-    let accounts = accounts();
-    migrate(&accounts, &[&old]).await.unwrap();
-    let error = migrate(&accounts, &[&old, &new]).await.unwrap_err();
-    assert!(error.to_string().contains("table things, column x"), "{error}");
-}
-
-#[tokio::test]
-async fn rows_of_version_0_lose_to_every_event() {
-    let accounts = with_table(
-        "CREATE TABLE things (id VARCHAR(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, name TEXT, size INT); \
-         INSERT INTO things VALUES ('a', 'old', 7)",
-    )
-    .await;
-    let house = House::on(accounts, entity(&[THING])).await;
-    assert_eq!(house.apply(&[house.put("a", 1, 1, "new")]).await, [held(1, 1, true)]);
-    assert_eq!(house.table.select(&key("a")).await.unwrap().unwrap().version, at(1));
+    migrate(&accounts, &[&wide(0, 10)]).await.unwrap();
+    let made = columns(&accounts).await;
+    assert_eq!(rehearsed(&accounts, &[&wide(0, 10), &wide(0, 15)]).await, Ok(()));
+    assert_eq!(rehearsed(&accounts, &[&wide(0, 10), &wide(0, 16)]).await, too_wide);
+    assert_eq!(columns(&accounts).await, made, "a rehearsal changed something");
 }

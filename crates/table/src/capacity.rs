@@ -2,7 +2,7 @@
 
 /// What a column holds, read from a type as we write it or as the server says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
+enum Capacity {
     /// Signed, so many bytes.
     Integer(u8),
     Unsigned(u8),
@@ -38,7 +38,7 @@ pub(crate) enum Verdict {
 
 /// Compares the type of a column that was found with the one that its field needs.
 pub(crate) fn compare(found: &str, wanted: &str) -> Verdict {
-    use Holds::{Bytes, Char, Date, DateTime, Decimal, Double, Fixed, Float, Integer, Json, Text, Time, Unsigned};
+    use Capacity::{Bytes, Char, Date, DateTime, Decimal, Double, Fixed, Float, Integer, Json, Text, Time, Unsigned};
     let enough = |is: bool| if is { Verdict::Enough } else { Verdict::Widen };
     match (parse(found), parse(wanted)) {
         (Integer(has), Integer(needs)) | (Unsigned(has), Unsigned(needs)) => enough(has >= needs),
@@ -59,40 +59,40 @@ pub(crate) fn compare(found: &str, wanted: &str) -> Verdict {
 const LONG_TEXT: u64 = u32::MAX as u64 / 4;
 
 /// `varchar(20) character set ascii null`, `int(11)`, `decimal(10,2)`, …
-fn parse(text: &str) -> Holds {
+fn parse(text: &str) -> Capacity {
     let text = text.to_ascii_lowercase();
     let name: &str = text.split(['(', ' ']).next().unwrap_or_default();
     let inside = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inside, _)| inside);
     let mut numbers = inside.split(',').map(|number| number.trim().parse().unwrap_or(0));
     let (first, second): (u64, u64) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let integer = |bytes| if text.contains("unsigned") { Holds::Unsigned(bytes) } else { Holds::Integer(bytes) };
+    let integer = |bytes| if text.contains("unsigned") { Capacity::Unsigned(bytes) } else { Capacity::Integer(bytes) };
     match name {
         "boolean" | "tinyint" => integer(1),
         "smallint" => integer(2),
         "mediumint" => integer(3),
         "int" => integer(4),
         "bigint" => integer(8),
-        "float" if inside.is_empty() => Holds::Float,
-        "double" if inside.is_empty() => Holds::Double,
-        "char" => Holds::Char(first),
-        "varchar" => Holds::Text(first),
+        "float" if inside.is_empty() => Capacity::Float,
+        "double" if inside.is_empty() => Capacity::Double,
+        "char" => Capacity::Char(first),
+        "varchar" => Capacity::Text(first),
         // A character takes up to four bytes.
-        "tinytext" => Holds::Text(255 / 4),
-        "text" => Holds::Text(65_535 / 4),
-        "mediumtext" => Holds::Text(16_777_215 / 4),
-        "longtext" => Holds::Text(LONG_TEXT),
-        "binary" => Holds::Fixed(first),
-        "varbinary" => Holds::Bytes(first),
-        "tinyblob" => Holds::Bytes(255),
-        "blob" => Holds::Bytes(65_535),
-        "mediumblob" => Holds::Bytes(16_777_215),
-        "longblob" => Holds::Bytes(u64::from(u32::MAX)),
-        "decimal" => Holds::Decimal(first, second),
-        "date" => Holds::Date,
-        "time" => Holds::Time(first),
-        "datetime" => Holds::DateTime(first),
-        "json" => Holds::Json,
-        _ => Holds::Other,
+        "tinytext" => Capacity::Text(255 / 4),
+        "text" => Capacity::Text(65_535 / 4),
+        "mediumtext" => Capacity::Text(16_777_215 / 4),
+        "longtext" => Capacity::Text(LONG_TEXT),
+        "binary" => Capacity::Fixed(first),
+        "varbinary" => Capacity::Bytes(first),
+        "tinyblob" => Capacity::Bytes(255),
+        "blob" => Capacity::Bytes(65_535),
+        "mediumblob" => Capacity::Bytes(16_777_215),
+        "longblob" => Capacity::Bytes(u64::from(u32::MAX)),
+        "decimal" => Capacity::Decimal(first, second),
+        "date" => Capacity::Date,
+        "time" => Capacity::Time(first),
+        "datetime" => Capacity::DateTime(first),
+        "json" => Capacity::Json,
+        _ => Capacity::Other,
     }
 }
 
