@@ -26,12 +26,14 @@ pub struct Journal {
     stories: Mutex<HashMap<String, Story>>,
     acknowledged: AtomicU64,
     refused: AtomicU64,
+    unanswered: AtomicU64,
 }
 
 /// Clients that write users until they are stopped.
 #[derive(Debug)]
 pub struct Load {
     journal: Arc<Journal>,
+    target: Arc<Mutex<String>>,
     stop: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<Result<()>>>,
 }
@@ -43,8 +45,9 @@ impl Load {
     #[expect(clippy::disallowed_methods, reason = "Load::finish awaits every client")]
     pub fn start(ingest_url: &str, clients: u64, ids: u32, seed: u64) -> Self {
         let (journal, stop) = (Arc::new(Journal::default()), Arc::new(AtomicBool::new(false)));
+        let target = Arc::new(Mutex::new(ingest_url.to_owned()));
         let client = |number: u64| {
-            let (journal, stop, url) = (Arc::clone(&journal), Arc::clone(&stop), ingest_url.to_owned());
+            let (journal, stop, target) = (Arc::clone(&journal), Arc::clone(&stop), Arc::clone(&target));
             tokio::spawn(async move {
                 let http = Client::builder().timeout(std::time::Duration::from_secs(5)).build()?;
                 let mut random = SmallRng::seed_from_u64(seed ^ (number << 32));
@@ -54,13 +57,19 @@ impl Load {
                     }
                     let id = random.random_range(0..ids).to_string();
                     let name = (!random.random_ratio(1, 10)).then(|| format!("client {number} turn {turn}"));
+                    let url = target.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     journal.write(&http, &url, &id, name).await;
                 }
                 Ok(())
             })
         };
         let clients = (0..clients).map(client).collect();
-        Self { journal, stop, clients }
+        Self { journal, target, stop, clients }
+    }
+
+    /// From their next write on the clients ask another ingest, as a balancer would have it.
+    pub fn turn_to(&self, ingest_url: &str) {
+        ingest_url.clone_into(&mut self.target.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Writes acknowledged so far.
@@ -92,11 +101,15 @@ impl Journal {
         let request = match &name {
             Some(name) => {
                 self.stories().entry(id.to_owned()).or_default().sent.push(name.clone());
-                http.request(Method::PUT, path).json(&json!({ "name": name, "age": 1 }))
+                // Version 1 demands an occupation, later ones take it.
+                http.request(Method::PUT, path).json(&json!({ "name": name, "age": 1, "occupation": "client" }))
             }
             None => http.request(Method::DELETE, path),
         };
-        let Ok(answer) = request.send().await else { return };
+        let Ok(answer) = request.send().await else {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
         if !answer.status().is_success() {
             self.refused.fetch_add(1, Ordering::Relaxed);
             // Whoever is refused at once must not ask a thousand times a second.
@@ -116,6 +129,12 @@ impl Journal {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.acknowledged.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Writes of which nobody knows what became of them.
+    #[must_use]
+    pub fn unanswered(&self) -> u64 {
+        self.unanswered.load(Ordering::Relaxed)
     }
 
     /// How many acknowledged writes the table does not have yet, at their version or a newer one.

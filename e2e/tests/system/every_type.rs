@@ -87,7 +87,7 @@ const AS_SQL: [(&str, &str, &str); 17] = [
     ("placed6", "1000-01-01 00:00:00.000001", "datetime"),
 ];
 
-async fn until_persisted(system: &System, path: &str) -> Result<()> {
+pub(crate) async fn until_persisted(system: &System, path: &str) -> Result<()> {
     let persisted = async || {
         Ok(system.call(Method::GET, path, None).await?.headers().get("write-behind-state")
             == Some(&"persisted".parse()?))
@@ -97,6 +97,22 @@ async fn until_persisted(system: &System, path: &str) -> Result<()> {
 
 fn events(system: &System, entity: &str) -> Result<Vec<Read>> {
     read_all(&system.servers.kafka.brokers(), &format!("{}{entity}", system.topic_prefix))
+}
+
+/// The schema under which a record is cached, `users:1` for example.
+pub(crate) async fn cached_schema(system: &System, record: &str) -> Result<String> {
+    let mut redis = redis::Client::open(system.redis_url.as_str())?.get_multiplexed_async_connection().await?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("wb:*:record:{record}")).query_async(&mut redis).await?;
+    Ok(redis::cmd("HGET").arg(&keys).arg("schema").query_async(&mut redis).await?)
+}
+
+/// Takes a record out of the cache, so that its row answers.
+pub(crate) async fn forget(system: &System, record: &str) -> Result<()> {
+    let mut redis = redis::Client::open(system.redis_url.as_str())?.get_multiplexed_async_connection().await?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("wb:*:record:{record}")).query_async(&mut redis).await?;
+    let deleted: u64 = redis::cmd("DEL").arg(&keys).query_async(&mut redis).await?;
+    ensure!(deleted == 1, "{keys:?}");
+    Ok(())
 }
 
 /// The event's value, read with nothing but the schema's text.
@@ -143,10 +159,7 @@ async fn an_entity_with_every_avro_type_makes_the_whole_journey() -> Result<()> 
     }
 
     let cached = system.call(Method::GET, "/orders/o-1", None).await?.text().await?;
-    let mut redis = redis::Client::open(system.redis_url.as_str())?.get_multiplexed_async_connection().await?;
-    let keys: Vec<String> = redis::cmd("KEYS").arg("wb:*:record:orders:o-1").query_async(&mut redis).await?;
-    let deleted: u64 = redis::cmd("DEL").arg(&keys).query_async(&mut redis).await?;
-    assert_eq!(deleted, 1, "{keys:?}");
+    forget(&system, "orders:o-1").await?;
     let from_table = system.call(Method::GET, "/orders/o-1", None).await?.text().await?;
     assert_eq!(from_table, cached, "the table's record is another text than the cache's");
 

@@ -16,18 +16,20 @@ use sqlx::Row;
 const SEED: u64 = 7;
 
 /// Timings in the order that the protocol demands, short enough to wait for.
-async fn system(servers: Servers) -> Result<System> {
-    System::prepare(servers)?
+pub(crate) fn prepared(servers: Servers) -> Result<System> {
+    Ok(System::prepare(servers)?
         .with("ANSWER_DEADLINE_MS", "1000")
         .with("PRODUCE_DEADLINE_MS", "1500")
         .with("RELAY_AFTER_MS", "2000")
-        .with("SESSION_TIMEOUT_MS", "6000")
-        .up()
-        .await
+        .with("SESSION_TIMEOUT_MS", "6000"))
+}
+
+async fn system(servers: Servers) -> Result<System> {
+    prepared(servers)?.up().await
 }
 
 /// Heal, drain, check: every acknowledged write is in the table, and the cache waits for nothing any more.
-async fn settled(system: &System, journal: &Journal) -> Result<()> {
+pub(crate) async fn settled(system: &System, journal: &Journal) -> Result<()> {
     let table = system.table().await?;
     system
         .eventually("every acknowledged write is in the table", async || Ok(journal.missing(&table).await? == 0))
@@ -43,7 +45,7 @@ async fn settled(system: &System, journal: &Journal) -> Result<()> {
     journal.check(&table).await
 }
 
-async fn while_acknowledging(load: &Load, more: u64) -> Result<()> {
+pub(crate) async fn while_acknowledging(load: &Load, more: u64) -> Result<()> {
     let (begun, until) = (load.acknowledged(), Instant::now() + Duration::from_secs(20));
     while load.acknowledged() < begun + more {
         anyhow::ensure!(Instant::now() < until, "only {} writes acknowledged", load.acknowledged() - begun);

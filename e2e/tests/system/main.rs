@@ -1,6 +1,8 @@
 //! The whole system on real servers, as a user meets it.
 
 #[cfg(test)]
+mod adoption;
+#[cfg(test)]
 mod alerts;
 #[cfg(test)]
 mod bad_input;
@@ -14,6 +16,8 @@ mod every_type;
 mod faults;
 #[cfg(test)]
 mod group_lag;
+#[cfg(test)]
+mod growth;
 #[cfg(test)]
 mod journey;
 #[cfg(test)]

@@ -122,14 +122,17 @@ async fn a_topic_that_was_changed_later_stops_ingest_and_persister_by_name() -> 
 }
 
 #[tokio::test]
-async fn a_topic_that_has_grown_stops_the_persister_by_name() -> Result<()> {
+async fn a_topic_that_has_grown_stops_migrate_and_persister_by_name() -> Result<()> {
     let system = System::prepare(Servers::shared())?;
     system.migrate()?;
     let name = users(&system);
     let grown = admin(&system)?.create_partitions(&[NewPartitions::new(&name, 7)], &AdminOptions::new()).await?;
     assert!(grown.iter().all(Result::is_ok), "{grown:?}");
-    let said = refusal(&system.persister_spec(&system.persister_admin_url))?;
-    let fault = format!("topic {name} has 7 partitions, its table was begun with 6");
-    assert!(said.contains(&fault), "no {fault:?} in: {said}");
+    let migrate = system.spec("persister", "migrate-again", &system.accounts.migrate).arg("migrate");
+    for spec in [migrate, system.persister_spec(&system.persister_admin_url)] {
+        let said = refusal(&spec)?;
+        let fault = format!("topic {name} has 7 partitions, its table was begun with 6");
+        assert!(said.contains(&fault), "no {fault:?} in: {said}");
+    }
     Ok(())
 }
