@@ -13,6 +13,7 @@ const PAGES: [&str; 8] = [
     "docs/CONFIGURATION.md",
     "docs/OBSERVABILITY.md",
     "docs/PROTOCOL.md",
+    "docs/TYPES.md",
     "docs/YOUR-OWN-ENTITY.md",
 ];
 

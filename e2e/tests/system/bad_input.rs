@@ -79,7 +79,7 @@ fn records() -> Vec<Case> {
     let long = format!(r#"{{"name":"{}","age":1}}"#, SECRET.repeat(43));
     let deep = format!(r#"{{"name":"s3cret","age":1,"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
     let deep_name = format!(r#"{{"name":{}{},"age":1}}"#, "[".repeat(20_000), "]".repeat(20_000));
-    let misfits: [Misfit<'_>; 30] = [
+    let misfits: [Misfit<'_>; 31] = [
         ("another type", r#"{"name":1,"age":"s3cret"}"#, &[("/name", "type"), ("/age", "type")]),
         ("null where there must be a value", r#"{"name":null,"age":null}"#, &[("/name", "type"), ("/age", "type")]),
         ("an object for a string", r#"{"name":{"s3cret":1},"age":1}"#, &[("/name", "type")]),
@@ -97,6 +97,7 @@ fn records() -> Vec<Case> {
         ("more than 64 bits", r#"{"name":"s3cret","age":18446744073709551616}"#, &[("/age", "range")]),
         ("a hundred digits", &format!(r#"{{"name":"s3cret","age":{}}}"#, "9".repeat(100)), &[("/age", "range")]),
         ("an exponent", r#"{"name":"s3cret","age":1e300}"#, &[("/age", "range")]),
+        ("a number beyond every double", r#"{"name":"s3cret","age":1e400}"#, &[("/age", "range")]),
         ("too long a text", &long, &[("/name", "length")]),
         ("U+0000", r#"{"name":"s3cret\u0000","age":1}"#, &[("/name", "nul")]),
         ("a member twice", r#"{"name":"s3cret","age":1,"name":"s3cret"}"#, &[("/name", "duplicate")]),
@@ -129,7 +130,7 @@ fn records() -> Vec<Case> {
 
 /// Bodies that are no JSON.
 fn malformed() -> Vec<Case> {
-    let bodies: [(&str, &[u8]); 13] = [
+    let bodies: [(&str, &[u8]); 12] = [
         ("nothing", b""),
         ("blanks", b" \n "),
         ("cut off", br#"{"name":"s3cret","#),
@@ -137,7 +138,6 @@ fn malformed() -> Vec<Case> {
         ("a comma too many", br#"{"name":"s3cret","age":1,}"#),
         ("single quotes", b"{'name':'s3cret','age':1}"),
         ("NaN", br#"{"name":"s3cret","age":NaN}"#),
-        ("a number beyond every double", br#"{"name":"s3cret","age":1e400}"#),
         ("a leading zero", br#"{"name":"s3cret","age":01}"#),
         ("a raw line break in a text", b"{\"name\":\"s3cret\n\",\"age\":1}"),
         ("half a surrogate pair", br#"{"name":"s3cret\ud800","age":1}"#),

@@ -1,5 +1,8 @@
 //! Schemas drive everything: a new entity with every Avro type needs a file and a restart, and no line of code.
 
+mod random;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,6 +13,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use stack::{Ended, Lifetime, Process, Spec};
+
+use random::{Dice, Sql, Triple, order as random_order};
 
 pub(crate) const ORDERS: &str = include_str!("every_type/orders.v1.avsc");
 
@@ -175,6 +180,92 @@ async fn an_entity_with_every_avro_type_makes_the_whole_journey() -> Result<()> 
         assert_eq!(shown[name], normalised, "{name} comes back as it was sent");
     }
     assert_eq!((&shown["state"], &shown["maybe"]), (&json!("OPEN"), &Value::Null), "defaults are filled in");
+    Ok(())
+}
+
+/// What GET says of a random order: each field as it was sent.
+fn check_shown(shown: &str, order: &[Triple]) -> Result<()> {
+    let shown: Value = serde_json::from_str(shown)?;
+    for Triple { name, json, avro, .. } in order {
+        let found = &shown[name];
+        let same = match avro {
+            // In its shortest form it is another double, and the same float.
+            Avro::Float(number) => found.as_f64().is_some_and(|found| found as f32 == *number),
+            _ => found == json,
+        };
+        ensure!(same, "{name} was sent as {json} and is shown as {found}");
+    }
+    Ok(())
+}
+
+fn check_event(event: &Read, order: &[Triple]) -> Result<()> {
+    let fields: HashMap<_, _> = read_as_a_stranger(event.value.as_ref().context("a value")?)?.into_iter().collect();
+    for Triple { name, json, avro, .. } in order {
+        ensure!(
+            fields.get(*name) == Some(avro),
+            "{name} was sent as {json} and is {:?} in the topic",
+            fields.get(*name)
+        );
+    }
+    Ok(())
+}
+
+async fn check_row(table: &sqlx::MySqlPool, id: &str, order: &[Triple]) -> Result<()> {
+    let expression = |Triple { name, sql, .. }: &Triple| match sql {
+        Sql::Number(_) => format!("{name} + 0e0"),
+        Sql::Bytes(_) => format!("CAST({name} AS BINARY)"),
+        Sql::Text(_) | Sql::Json | Sql::Nothing => format!("CAST({name} AS CHAR)"),
+    };
+    let columns: Vec<_> = order.iter().map(expression).collect();
+    let sql = format!("SELECT {} FROM orders_live WHERE id = ?", columns.join(", "));
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(id).fetch_one(table).await?;
+    for (at, Triple { name, json, sql, .. }) in order.iter().enumerate() {
+        let text = || row.try_get_unchecked::<Option<String>, _>(at);
+        let same = match sql {
+            Sql::Text(expected) => text()?.as_ref() == Some(expected),
+            Sql::Number(expected) => row.try_get_unchecked::<f64, _>(at)? == *expected,
+            Sql::Bytes(expected) => row.try_get_unchecked::<Vec<u8>, _>(at)? == *expected,
+            Sql::Json => serde_json::from_str::<Value>(&text()?.context("no JSON")?)? == *json,
+            Sql::Nothing => text()?.is_none(),
+        };
+        ensure!(
+            same,
+            "{name} was sent as {json} and is {:?} in the table",
+            row.try_get_unchecked::<Option<Vec<u8>>, _>(at)
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn random_records_of_every_type_are_the_same_in_cache_topic_and_table() -> Result<()> {
+    let system = System::prepare(Servers::shared())?;
+    system.add_schema("orders/v1.avsc", ORDERS)?;
+    let system = system.up().await?;
+    let seed: u64 = rand::random();
+    let mut dice = Dice::new(seed);
+    let orders: Vec<_> = (0..60).map(|n| (n.to_string(), random_order(&mut dice))).collect();
+    let mut shown = HashMap::new();
+    for (id, order) in &orders {
+        let body = order.iter().map(|field| (field.name.to_owned(), field.json.clone())).collect();
+        let whose = || format!("seed {seed}, order {id}");
+        system.put("orders", id, &Value::Object(body)).await.with_context(whose)?;
+        let text = system.call(Method::GET, &format!("/orders/{id}"), None).await?.text().await?;
+        check_shown(&text, order).with_context(whose)?;
+        shown.insert(id, text);
+    }
+    let events: HashMap<_, _> =
+        events(&system, "orders")?.into_iter().map(|event| (event.key.clone(), event)).collect();
+    let table = system.table().await?;
+    for (id, order) in &orders {
+        let whose = || format!("seed {seed}, order {id}");
+        check_event(events.get(id).context("no event")?, order).with_context(whose)?;
+        until_persisted(&system, &format!("/orders/{id}")).await.with_context(whose)?;
+        check_row(&table, id, order).await.with_context(whose)?;
+        forget(&system, &format!("orders:{id}")).await?;
+        let text = system.call(Method::GET, &format!("/orders/{id}"), None).await?.text().await?;
+        assert_eq!(Some(&text), shown.get(id), "{}: the table's record is another text than the cache's", whose());
+    }
     Ok(())
 }
 

@@ -74,7 +74,7 @@ fn jane() -> Value {
 }
 
 fn john() -> Value {
-    json!({ "first_name": "John", "last_name": "Doe", "age": 40 })
+    json!({ "first_name": "John", "last_name": "Doe", "age": 40, "occupation": "driver" })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,7 +133,7 @@ async fn a_schema_grows_under_load_and_no_write_is_refused_or_lost() -> Result<(
     let written: Vec<_> = events(&system)?.iter().filter_map(schema_id).collect();
     assert!(written.contains(&1) && written.contains(&2), "events of both versions are needed");
     system.persister.take().context("persister")?.stop(PATIENCE)?;
-    let root = sqlx::MySqlPool::connect(&system.accounts.root).await?;
+    let root = Box::pin(sqlx::MySqlPool::connect(&system.accounts.root)).await?;
     sqlx::query("DELETE FROM users").execute(&root).await?;
     system.group.push_str("-anew");
     system.start_persister().await?;

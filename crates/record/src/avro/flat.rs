@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::cursor::{Broken, Cursor};
 use super::put;
 use crate::field::{DecimalForm, Kind, UuidForm};
-use crate::scalar::{big_from_avro, big_to_avro, from_unscaled, in_range, unscaled};
+use crate::scalar::{big_from_avro, big_to_avro, from_unscaled, in_range, unscaled, without_sign};
 use crate::value::Value;
 
 /// Appends a value of this kind; null appends nothing.
@@ -67,8 +67,11 @@ pub(super) fn read<'a>(kind: &Kind, cursor: &mut Cursor<'a>) -> Result<Value<'a>
             _ => Err("a boolean is neither 0 nor 1"),
         },
         Kind::Int | Kind::Date | Kind::TimeMillis => integer(kind, i64::from(cursor.int()?)),
-        Kind::Float => finite(f32::from_le_bytes(cursor.array()?), f32::is_finite).map(Value::Float),
-        Kind::Double => finite(f64::from_le_bytes(cursor.array()?), f64::is_finite).map(Value::Double),
+        Kind::Float => {
+            finite(f32::from_le_bytes(cursor.array()?), f32::is_finite).map(|number| Value::Float(without_sign(number)))
+        }
+        Kind::Double => finite(f64::from_le_bytes(cursor.array()?), f64::is_finite)
+            .map(|number| Value::Double(without_sign(number))),
         Kind::String => cursor.text().map(borrowed),
         Kind::Bytes => cursor.bytes().map(|bytes| Value::Bytes(Cow::Borrowed(bytes))),
         Kind::Fixed { size } => cursor.take(*size).map(|bytes| Value::Bytes(Cow::Borrowed(bytes))),

@@ -12,6 +12,9 @@ use super::{Report, attributes, default};
 use crate::field::{DecimalForm, Kind, UuidForm};
 use crate::nested::{Member, RecordShape, Shape};
 
+/// Characters that the column of an enum holds.
+const MOST_OF_A_SYMBOL: usize = 255;
+
 /// All records of a schema.
 pub(super) fn records(schema: &Schema, report: &mut Report<'_>) -> Vec<RecordShape> {
     let mut shapes =
@@ -72,6 +75,13 @@ impl Shapes<'_, '_> {
         };
         if matches!(kind, Kind::Fixed { size: 0 }) {
             self.report.push(path, "fixed", "has at least one byte");
+        }
+        if matches!(&kind, Kind::Enum { symbols } if symbols.iter().any(|symbol| symbol.len() > MOST_OF_A_SYMBOL)) {
+            self.report.push(
+                path,
+                "symbols",
+                format!("a symbol has at most {MOST_OF_A_SYMBOL} characters, as its column"),
+            );
         }
         // Only named types have a name; a reference to one later finds its kind here.
         match schema.name() {

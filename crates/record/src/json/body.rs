@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::field::{FieldSeed, Slot};
-use super::{Faults, Pointer, template};
+use super::{Faults, Pointer, beyond, template};
 use crate::entity::{Entity, Input};
 use crate::fault::{Fault, FaultCode};
 use crate::field::Field;
@@ -72,7 +72,8 @@ fn missing(entity: &Entity, field: &Field) -> Refusal {
 pub(crate) fn parse_body<'a>(entity: &Entity, body: &'a [u8]) -> Result<Input<'a>, Vec<Fault>> {
     let text = std::str::from_utf8(body).map_err(|error| vec![not_utf8(body, error.valid_up_to())])?;
     let mut members = Members::new(entity, Mode::Strict);
-    read(text, &mut members).map_err(|error| vec![syntax(error.to_string())])?;
+    read(text, &mut members)
+        .map_err(|error| beyond::faults(text).unwrap_or_else(|| vec![syntax(error.to_string())]))?;
     let (id, values) = members.complete()?;
     Ok(Input { id, record: Record::new(entity.newest, values) })
 }

@@ -2,6 +2,7 @@
 //!
 //! `body` reads what clients send, `stored` what we once wrote; both are one streaming pass, with one seed per field.
 
+mod beyond;
 mod body;
 mod faults;
 mod field;

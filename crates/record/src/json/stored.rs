@@ -10,7 +10,7 @@ use crate::entity::Entity;
 use crate::fault::{Fault, FaultCode, Misfit, StoredFault};
 use crate::field::{Field, Kind};
 use crate::nested::{Mode, Tree};
-use crate::scalar::{Given, accept, in_range};
+use crate::scalar::{Given, accept, in_range, without_sign};
 use crate::value::{Record, Value};
 
 /// `Entity::parse_stored`; `widened` are the positions of what was written as a float and is a double now.
@@ -55,8 +55,8 @@ fn fitting<'a>(field: &Field, value: Value<'a>) -> Result<Value<'a>, String> {
                 Err("out of the type's range".to_owned())
             }
         }
-        (Kind::Float, Value::Float(number)) if number.is_finite() => Ok(Value::Float(number)),
-        (Kind::Double, Value::Double(number)) if number.is_finite() => Ok(Value::Double(number)),
+        (Kind::Float, Value::Float(number)) if number.is_finite() => Ok(Value::Float(without_sign(number))),
+        (Kind::Double, Value::Double(number)) if number.is_finite() => Ok(Value::Double(without_sign(number))),
         (Kind::Bytes, value @ Value::Bytes(_)) => Ok(value),
         (Kind::Fixed { size }, Value::Bytes(bytes)) if bytes.len() == *size => Ok(Value::Bytes(bytes)),
         (

@@ -14,6 +14,8 @@ use crate::scalar::{Given, Refusal, accept, show, show_text, within};
 /// Values visited, alternatives of unions included: bounds what an ambiguous recursive union can cost.
 const MAX_STEPS: u32 = 4_000_000;
 const NO_LIMITS: Limits = Limits { min_length: None, max_length: None, minimum: None, maximum: None };
+/// Bytes of a map's key: MySQL's JSON holds no longer name.
+const MOST_OF_A_NAME: usize = 65_535;
 const DURATION: [&str; 3] = ["months", "days", "millis"];
 
 /// How much is forgiven.
@@ -114,6 +116,9 @@ impl<'s> Normaliser<'s> {
             let mark = self.pointer.enter(name);
             if last == Some(name) {
                 self.refuse(Refusal::new(FaultCode::Duplicate, "stands here twice; give it once"));
+            }
+            if self.mode == Mode::Strict && name.len() > MOST_OF_A_NAME {
+                self.refuse(Refusal::new(FaultCode::Length, format!("a name has at most {MOST_OF_A_NAME} bytes")));
             }
             if let Err(refusal) = self.bounded(&NO_LIMITS, &crate::Value::Text(Cow::Borrowed(name))) {
                 self.refuse(refusal);

@@ -76,7 +76,7 @@ fn single<'a>(kind: &Kind, given: Given<'_>) -> Result<Value<'a>, Refusal> {
         other => return Err(wrong_type(kind, &other)),
     };
     if number.is_finite() {
-        Ok(Value::Float(number))
+        Ok(Value::Float(without_sign(number)))
     } else {
         Err(Refusal::new(FaultCode::Range, "at most 3.4028235e38"))
     }
@@ -92,10 +92,15 @@ fn double<'a>(kind: &Kind, given: Given<'_>) -> Result<Value<'a>, Refusal> {
         other => return Err(wrong_type(kind, &other)),
     };
     if number.is_finite() {
-        Ok(Value::Double(number))
+        Ok(Value::Double(without_sign(number)))
     } else {
         Err(Refusal::new(FaultCode::Range, "expected a finite number"))
     }
+}
+
+/// -0.0 is 0.0: MariaDB keeps no other zero, and a record is the same wherever it is read.
+pub(crate) fn without_sign<T: std::ops::Add<Output = T> + Default>(number: T) -> T {
+    number + T::default()
 }
 
 fn of_text<'a>(kind: &Kind, text: Cow<'a, str>) -> Result<Value<'a>, Refusal> {

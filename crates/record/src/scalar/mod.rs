@@ -9,7 +9,7 @@ mod limits;
 mod show;
 mod time;
 
-pub(crate) use accept::{Given, accept};
+pub(crate) use accept::{Given, accept, without_sign};
 pub(crate) use decimal::{big_from_avro, big_to_avro, canonical, canonical_big, from_unscaled, unscaled};
 pub(crate) use limits::{text_within, within};
 pub(crate) use show::{show, show_text};

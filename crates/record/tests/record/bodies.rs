@@ -100,6 +100,60 @@ fn malformed_json_says_line_and_column_once() {
 }
 
 #[test]
+fn a_number_beyond_every_double_names_its_field_and_is_no_malformed_json() {
+    let found = |body: &str| -> Vec<(String, FaultCode)> {
+        let faults = users().parse_json(body.as_bytes()).unwrap_err();
+        faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect()
+    };
+    let range = |pointers: &[&str]| pointers.iter().map(|p| ((*p).to_owned(), FaultCode::Range)).collect::<Vec<_>>();
+    let long = format!(r#"{{"name":"a","age":{}.5}}"#, "9".repeat(400));
+    for (body, pointers) in [
+        (r#"{"name":"a","age":1e400}"#, &["/age"][..]),
+        (r#"{"name":"-1e400 \" \\","age":-1E+400}"#, &["/age"]),
+        (r#"{"age":1e400,"x":{"a/b":[1,1e999]},"name":"a"}"#, &["/age", "/x/a~1b/1"]),
+        (&long, &["/age"]),
+    ] {
+        assert_eq!(found(body), range(pointers), "{body}");
+    }
+    // What is malformed stays so, whatever else stands there.
+    for body in [r#"{"age":1e400"#, r#"{"age":1e400,}"#, r#"{"age":1e400 "name":1}"#, r#"{"name":"1e400,"age":x}"#] {
+        assert_eq!(found(body), [(String::new(), FaultCode::Syntax)], "{body}");
+    }
+}
+
+#[test]
+fn there_is_one_zero() {
+    let thing = entity(&[&schema(&[
+        r#""name":"f","type":"float""#,
+        r#""name":"d","type":"double""#,
+        r#""name":"l","type":{"type":"array","items":"double"}"#,
+    ])]);
+    let shown = |record: &record::Record<'_>| {
+        let mut text = String::new();
+        thing.write_json(record, &mut text);
+        text
+    };
+    let zero = r#"{"f":0.0,"d":0.0,"l":[0.0]}"#;
+    let record = thing.parse_json(br#"{"f":-0.0,"d":-0e5,"l":[-0.0]}"#).unwrap().record;
+    assert_eq!(shown(&record), zero);
+    // A stranger's datum, and a column's values.
+    let (single, double) = ((-0.0_f32).to_le_bytes(), (-0.0_f64).to_le_bytes());
+    let datum = [&single[..], &double, &[2], &double, &[0]].concat();
+    assert_eq!(shown(&thing.read_avro(thing.newest_id(), &datum).unwrap()), zero);
+    let row = vec![record::Value::Float(-0.0), record::Value::Double(-0.0), record::Value::Json("[-0.0]".into())];
+    assert_eq!(shown(&thing.assemble(row).unwrap()), zero);
+}
+
+#[test]
+fn a_name_in_a_map_is_as_long_as_a_column_holds_it() {
+    let thing = entity(&[&schema(&[r#""name":"m","type":{"type":"map","values":"int"}"#])]);
+    let body = |length: usize| format!(r#"{{"m":{{"{}":1}}}}"#, "k".repeat(length));
+    assert!(thing.parse_json(body(65_535).as_bytes()).is_ok());
+    let faults = thing.parse_json(body(65_536).as_bytes()).unwrap_err();
+    assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), [FaultCode::Length]);
+}
+
+#[test]
 fn the_list_of_faults_is_bounded() {
     let members: Vec<String> = (0..5000).map(|n| format!("\"m{n}\":1")).collect();
     let faults = users().parse_json(format!("{{{}}}", members.join(",")).as_bytes()).unwrap_err();
@@ -144,7 +198,7 @@ fn every_type_says_what_it_accepts() {
             &[("0.1", "0.1"), ("16777217", "16777216.0"), ("1e-7", "1e-7")],
             &[("1e39", "range"), ("\"1\"", "type")],
         ),
-        (r#""double""#, &[("0.1", "0.1"), ("3", "3.0"), ("1e300", "1e300"), ("-0.0", "-0.0")], &[("true", "type")]),
+        (r#""double""#, &[("0.1", "0.1"), ("3", "3.0"), ("1e300", "1e300"), ("-0.0", "0.0")], &[("true", "type")]),
         (r#""bytes""#, &[("\"AP8=\"", "\"AP8=\""), ("\"\"", "\"\"")], &[("\"AP8\"", "format"), ("\"_-==\"", "format")]),
         (
             r#"{"type":"fixed","name":"F","size":2}"#,

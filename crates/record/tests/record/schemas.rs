@@ -54,6 +54,7 @@ fn what_nobody_would_act_on_is_refused() {
         (string(r#","template":"{f""#), "template"),
         (string(r#","template":"plain""#), "template"),
         (of(r#"{"type":"string","maxLength":5}"#), "attribute"),
+        (of(&format!(r#"{{"type":"enum","name":"E","symbols":["A","{}"]}}"#, "B".repeat(256))), "symbols"),
         (of(r#"{"type":"string","logicalType":"date"}"#), "logicalType"),
         (of(r#"{"type":"long","logicalType":"timestamp-milis"}"#), "logicalType"),
         (of(r#"{"type":"bytes","logicalType":"uuid"}"#), "logicalType"),
