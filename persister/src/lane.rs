@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cache::Settled;
-use record::{Change, DatumFault, Decoded, Event, Reason, SchemaId};
+use record::{Change, Decoded, Event, Reason, SchemaId};
 use service::clock;
 use table::{EntityTable, Held, Incoming};
 use tokio::sync::mpsc;
@@ -98,7 +98,8 @@ impl Lane {
             }
             let error = match error {
                 LaneError::UnknownSchema { offset, schema } => {
-                    // No id becomes known while the process runs: all that can change is what comes behind the event.
+                    // No id becomes known while the process runs: all that can change is what comes behind the event. This
+                    // is the end of what was taken, since what stands before such an event is whole.
                     self.fill(&mut batch);
                     let (_, since) = *unknown_since
                         .insert(unknown_since.filter(|(of, _)| *of == offset).unwrap_or((offset, Instant::now())));
@@ -172,12 +173,18 @@ impl Lane {
         }
     }
 
+    /// The first event that is none, or none that is known here, is the error: whatever stands behind it.
     fn decode<'b>(&self, batch: &'b VecDeque<Envelope>) -> Result<Vec<(i64, Event<'b>)>, LaneError> {
         let latest = clock::now_micros().saturating_add(clock::micros(self.surroundings.future_most));
         let event = |envelope: &'b Envelope| {
             let offset = envelope.offset;
             match envelope.decode() {
-                Decoded::Event(event) if event.version.birth_micros() <= latest => Ok((offset, event)),
+                Decoded::Event(event) if event.version.birth_micros() <= latest => match event.change {
+                    Change::Upsert { schema, .. } if !self.table.entity().knows(schema) => {
+                        Err(LaneError::UnknownSchema { offset, schema })
+                    }
+                    _ => Ok((offset, event)),
+                },
                 Decoded::Event(_) => {
                     let detail = "its version lies in the future by this machine's clock".to_owned();
                     Err(LaneError::Poison { offset, reason: Reason::VersionInFuture, detail })
@@ -208,11 +215,10 @@ impl Lane {
             Change::Tombstone => None,
             Change::Upsert { schema, datum } => {
                 let read = self.table.entity().read_avro(*schema, datum);
-                Some(read.map_err(|fault| match fault {
-                    DatumFault::UnknownSchema(schema) => LaneError::UnknownSchema { offset: *offset, schema },
-                    DatumFault::Malformed { .. } => {
-                        LaneError::Poison { offset: *offset, reason: Reason::Undecodable, detail: fault.to_string() }
-                    }
+                Some(read.map_err(|fault| LaneError::Poison {
+                    offset: *offset,
+                    reason: Reason::Undecodable,
+                    detail: fault.to_string(),
                 })?)
             }
         };
