@@ -5,7 +5,7 @@ use std::path::Path;
 use stack::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "deploy/README.md",
     "docs/ARCHITECTURE.md",
