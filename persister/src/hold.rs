@@ -55,8 +55,8 @@ impl LaneError {
             Self::Table(error) => error.class(),
             Self::Topic(error) => error.class(),
             Self::Poison { .. } | Self::Displaced { .. } => FailureClass::Poison,
-            Self::UnknownSchema { .. } => return "unknown-schema",
-            Self::Older { .. } => return "older-than-ingest",
+            Self::UnknownSchema { .. } => return UNKNOWN_SCHEMA,
+            Self::Older { .. } => return OLDER,
         };
         class.as_str()
     }
@@ -65,6 +65,16 @@ impl LaneError {
     fn passes(&self) -> bool {
         matches!(self, Self::UnknownSchema { .. }) || self.class() == FailureClass::Transient.as_str()
     }
+}
+
+const UNKNOWN_SCHEMA: &str = "unknown-schema";
+const OLDER: &str = "older-than-ingest";
+
+/// Every value of the label `class` in `lane_held`.
+pub(crate) fn classes() -> impl Iterator<Item = &'static str> {
+    use FailureClass::{Fatal, Poison, Saturated, Transient};
+    let classes = [Transient, Saturated, Poison, Fatal].map(|class| class.as_str());
+    classes.into_iter().chain([UNKNOWN_SCHEMA, OLDER])
 }
 
 /// A hold of a lane, from its first failure to the next success. While it lasts, `lane_held` shows it.

@@ -2,9 +2,11 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use record::Catalog;
+use service::Metrics;
 use service::metrics::{CALL_SECONDS, LAG_SECONDS};
-use service::{FailureClass, Metrics};
 use topic::Partition;
+
+use crate::hold;
 
 /// See the help texts.
 #[derive(Clone, Debug)]
@@ -80,8 +82,8 @@ impl PersisterMetrics {
 
     /// A partition has a lane that does not hold: a metric that is not there would say as little as a dead persister.
     pub(crate) fn opened(&self, Partition { topic, number }: &Partition) {
-        for class in [FailureClass::Transient, FailureClass::Saturated, FailureClass::Poison, FailureClass::Fatal] {
-            self.held.with_label_values(&[&**topic, &number.to_string(), class.as_str()]).set(0);
+        for class in hold::classes() {
+            self.held.with_label_values(&[&**topic, &number.to_string(), class]).set(0);
         }
     }
 }

@@ -40,7 +40,7 @@ impl Reader {
         let folder = shared::scratch("reader");
         let root = workspace();
         stack::folder::copy(&root.join("schemas"), &folder.join("schemas"))?;
-        for part in ["Makefile", "crates", "grafana", "docs"] {
+        for part in ["Makefile", "crates", "deploy", "grafana", "docs"] {
             symlink(root.join(part), folder.join(part))?;
         }
         std::fs::create_dir_all(folder.join("target"))?;
@@ -107,6 +107,8 @@ impl Reader {
         for name in ["CARGO_TARGET_DIR", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ENTITY"] {
             shell.env_remove(name);
         }
+        // Containers would have the usual ports.
+        shell.env("STACK", "processes");
         shell.env("CARGO", "true").env("STACK_TOOLS", &self.tools).env("STACK_DB", "mariadb");
         shell.env("STACK_DIR", self.folder.join(".stack")).env("SCHEMAS_DIR", self.folder.join("schemas"));
         shell.env("INGEST_URL", format!("http://127.0.0.1:{}", self.ports[0]));

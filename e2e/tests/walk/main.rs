@@ -28,6 +28,11 @@ mod pages {
     use crate::follow::Reader;
 
     #[test]
+    fn the_readme_works_as_it_says() {
+        Reader::new().unwrap().follow("README.md").unwrap();
+    }
+
+    #[test]
     fn an_entity_of_your_own_works_as_its_page_says() {
         Reader::new().unwrap().follow("docs/YOUR-OWN-ENTITY.md").unwrap();
     }
