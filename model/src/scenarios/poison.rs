@@ -1,0 +1,41 @@
+//! Events that the table refuses (G8, R13, R14), and a second key in their batch (G7).
+use super::*;
+
+const POISON: &[Kind] = &[Put, Poison];
+const POISON3: &[Kind] = &[Put, Poison, Put];
+const REDRIVE: &[Kind] = &[Poison, Put, Redrive0];
+const TWO_KEYS: &[Kind] = &[Put, Other, Other];
+const OTHER_POISON: &[Kind] = &[Put, OtherPoison, Other];
+const POISON_OTHER: &[Kind] = &[Put, Poison, Other];
+
+pub fn all() -> Vec<Scenario> {
+    let b = NONE;
+    vec![
+        // ---- one key ----
+        s("f40-poison", f(POISON, Budget { crash: 1, rebalance: 1, ..b }), &[]),
+        s("f40b-poison-three", f(POISON3, Budget { compact: 1, crash: 1, ..b }), &[]),
+        s("f40c-poison-lost-settle", slow(f(POISON, Budget { unsettled: 1, failover: 1, crash: 1, ..b })), &[]),
+        s("f40d-poison-reply-lost", f(POISON, Budget { lost: 2, away: 1, compact: 1, ..b }), &[]),
+        s("f40e-poison-if-match", f(&[Put, Poison, Cond], Budget { fill: 1, expire: 1, ..b }), &[]),
+        s("f41-redrive", f(REDRIVE, Budget { compact: 1, crash: 1, ..b }), &[]),
+        s("k43-dead-letter-does-not-settle", Rules { settle_dead: false, ..f(&[Poison], b) }, &["G8"]),
+        s("k44-dead-letter-not-awaited", Rules { dead_acked: false, ..f(&[Poison], b) }, &["G1 logged", "G7"]),
+        s("k45-no-reassert-after-dead-letter", Rules { reassert_dead: false, ..f(POISON, b) }, &["G6 compacted"]),
+        s("k46-coalesced-under-poison", Rules { mates: Mates::Coalesced, ..f(POISON, b) }, &["G1 logged", "G7", "G6"]),
+        s("k47-redrive-old-version", Rules { redrive_new: false, ..f(REDRIVE, b) }, &["G1 later", "G2"]),
+        s("x08-cached-under-poison", f(POISON, Budget { cached: 1, ..b }), &["G1 cached"]),
+        s("x09-logged-under-poison-topic-lost", f(POISON, Budget { kafka_loss: 1, ..b }), &["G1 logged"]),
+        // ---- two keys in a partition ----
+        s("f42-two-keys", f(TWO_KEYS, Budget { crash: 1, rebalance: 1, ..b }), &[]),
+        s("f42b-two-keys-compaction", f(TWO_KEYS, Budget { compact: 2, ..b }), &[]),
+        s("f43-two-keys-poison", f(OTHER_POISON, Budget { crash: 1, ..b }), &[]),
+        s("f43c-two-keys-poison-zombie", f(&[Put, OtherPoison], Budget { crash: 1, rebalance: 1, ..b }), &[]),
+        s("f43b-two-keys-poison-compaction", f(POISON_OTHER, Budget { crash: 1, compact: 1, ..b }), &[]),
+        s(
+            "k48-batch-mates-dropped",
+            Rules { mates: Mates::Dropped, ..f(&[Put, OtherPoison], b) },
+            &["G1 logged", "G7"],
+        ),
+        s("k49-commit-of-one-half", Rules { bug: Bug::CommitHalf, ..f(&[Put, OtherPoison], b) }, &["G1 logged", "G7"]),
+    ]
+}
