@@ -10,8 +10,8 @@
 set -uo pipefail
 
 cargo=$1 profile=$2
-# The servers and their rights, all SQL, the whole system. The others are the same on any database.
-on_mysql=(--test it --test table --test system)
+# The servers and their rights, all SQL, the accounts of the containers, the whole system. The others are the same on any.
+on_mysql=(--test it --test table --test drift --test system)
 
 output=$(mktemp -d)
 trap 'rm -rf "$output"' EXIT

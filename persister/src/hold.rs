@@ -23,7 +23,8 @@ pub(crate) enum LaneError {
     Poison { offset: i64, reason: Reason, detail: String },
     /// An event with a schema that is not known here, and not known long enough to say what that means.
     #[error(
-        "the event at offset {offset} has schema id {schema}, which is unknown here; it is held until that is clear"
+        "the event at offset {offset} has schema id {schema}, which is unknown here: is this persister older \
+         than ingest? Restart it with schema id {schema}"
     )]
     UnknownSchema { offset: i64, schema: SchemaId },
     /// Neither that event nor any behind it can be read.
@@ -63,7 +64,7 @@ impl LaneError {
 
     /// Whether it goes away by itself, most likely: then it is no error yet.
     fn passes(&self) -> bool {
-        matches!(self, Self::UnknownSchema { .. }) || self.class() == FailureClass::Transient.as_str()
+        self.class() == FailureClass::Transient.as_str()
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) enum Meaning {
 }
 
 /// `held` is how long the event has held its lane, `hold` how long it does so undecided (`--unknown-schema-hold-ms`);
-/// `later_decodes` whether any event behind it in its lane can be read.
+/// `later_decodes` whether any event of the batch behind it can be read.
 pub(crate) fn meaning(held: Duration, hold: Duration, later_decodes: bool) -> Meaning {
     match (held >= hold, later_decodes) {
         (false, _) => Meaning::Open,

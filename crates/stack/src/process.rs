@@ -52,7 +52,7 @@ impl Process {
         let log_from = log.metadata()?.len();
         let child = spawner::spawn(spec.command(lifetime, log)?).with_context(starting)?;
         let pid = i32::try_from(child.id()).with_context(starting)?;
-        let (_, born) = look(pid).with_context(starting)?; // there even when it has ended: nobody has reaped it
+        let (_, born) = look(&format!("/proc/{pid}")).with_context(starting)?; // there even when it has ended: nobody has reaped it
         let (name, log) = (spec.name.clone(), spec.log.clone());
         let process = Self { name, pid, born, log, log_from, lifetime, child: Some(Mutex::new(child)) };
         if let Some(Err(e)) = spec.note.as_ref().map(|note| note.write(pid, born)) {
@@ -106,9 +106,18 @@ impl Process {
         }
     }
 
-    /// Freezes it (SIGSTOP): its connections stay open and nothing answers.
+    /// Freezes it (SIGSTOP): its connections stay open and nothing answers. Returns when its last thread stands still, which
+    /// may be a moment after the signal.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.signal(Signal::SIGSTOP)?;
+        let since = Instant::now();
+        while self.is_running() && !stands_still(self.pid) {
+            if since.elapsed() > Duration::from_secs(10) {
+                bail!("{} (pid {}) goes on in spite of SIGSTOP", self.name, self.pid);
+            }
+            sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Lets a paused one go on (SIGCONT).
@@ -181,12 +190,19 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
 
 /// Whether the process that was started at `born` has not ended; its zombie has, and so has a former owner of its pid.
 fn lives(pid: i32, born: u64) -> bool {
-    look(pid).is_ok_and(|(state, since)| since == born && !matches!(state.as_str(), "Z" | "X"))
+    look(&format!("/proc/{pid}")).is_ok_and(|(state, since)| since == born && !matches!(state.as_str(), "Z" | "X"))
 }
 
-/// State and start time (ticks since boot) of a process; an error when there is none.
-fn look(pid: i32) -> Result<(String, u64)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+/// Whether every thread of a process is stopped.
+fn stands_still(pid: i32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let stopped = |folder: &Path| look(&folder.display().to_string()).is_ok_and(|(state, _)| state == "T");
+    threads.flatten().all(|thread| stopped(&thread.path()))
+}
+
+/// State and start time (ticks since boot) of a process or thread, by its folder; an error when there is none.
+fn look(folder: &str) -> Result<(String, u64)> {
+    let stat = std::fs::read_to_string(format!("{folder}/stat"))?;
     // The second field is the program's name in brackets and may hold anything, brackets and blanks included.
     let (_, rest) = stat.rsplit_once(')').context("no name in /proc/<pid>/stat")?;
     let mut fields = rest.split_whitespace();

@@ -1,6 +1,6 @@
 //! What a table that is there lacks, or why it is not fit for our rows. Pure: nothing is asked, nothing is done.
 //!
-//! Nothing is ever dropped or narrowed. A table that somebody had before us is adopted: it gets the control columns, and
+//! No column is ever dropped or narrowed; one that must be changed loses its DEFAULT, ON UPDATE and comment. A table that somebody had before us is adopted: it gets the control columns, and
 //! its rows have version 0. What cannot be adopted is refused with the column and the remedy.
 
 use record::Entity;

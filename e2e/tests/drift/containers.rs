@@ -191,12 +191,19 @@ fn prometheus_asks_each_service_where_its_image_listens() {
 /// All the seconds that stand in the code of an orderly stop, which is more than such a stop can take.
 #[test]
 fn a_stop_may_take_longer_than_all_budgets_together() {
-    for (name, sources) in [("ingest", "ingest/src/app.rs"), ("persister", "persister/src/commands/run.rs")] {
+    // How every process ends, and how long lanes may drain.
+    let (process, settings) = (file("crates/service/src/process.rs"), file("persister/src/settings.rs"));
+    let ends = process.split("from_secs(").skip(1);
+    let drain_ms = settings.split("\"DRAIN_DEADLINE_MS\", default_value = \"").nth(1).unwrap_or_default();
+    let drain_ms = drain_ms.split('"').next().and_then(|digits| digits.parse::<u64>().ok()).expect("a default");
+    for (name, sources, drain) in
+        [("ingest", "ingest/src/app.rs", 0), ("persister", "persister/src/commands/run.rs", drain_ms / 1000)]
+    {
         let text = file(sources);
         let number =
             |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<u64>().ok());
         let budgets = text.split("from_secs(").skip(1).chain(text.split("_SECONDS: u64 = ").skip(1));
-        let needed: u64 = budgets.filter_map(number).sum();
+        let needed = budgets.filter_map(number).sum::<u64>() + ends.clone().filter_map(number).sum::<u64>() + drain;
         let grace = rendered::seconds(&services()[name]["stop_grace_period"]);
         assert!(needed >= 20 && grace > needed, "{name} is killed after {grace} s, its budgets are {needed} s");
     }

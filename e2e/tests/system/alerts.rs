@@ -1,5 +1,7 @@
 //! The alerts in a running system: silent while all is well, and a dead persister is told.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use e2e::{Load, Servers, System};
 use serde_json::Value;
@@ -32,6 +34,13 @@ async fn a_dead_persister_is_told_and_a_healthy_system_is_not() -> Result<()> {
             Ok(scraped_both && rules.len() >= 15 && rules.iter().all(quiet))
         })
         .await?;
+    // Quiet for a moment is not yet quiet.
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let rules = scraped.rules().await?;
+        let loud: Vec<_> = rules.iter().filter(|rule| rule["state"] != "inactive").map(|rule| &rule["name"]).collect();
+        assert!(loud.is_empty(), "without a fault: {loud:?}");
+    }
     system.persister.take().context("persister")?.kill()?;
     system
         .eventually("the alert of the dead persister fires", async || {

@@ -155,8 +155,8 @@ async fn with_an_old_persister(hold_ms: u64) -> Result<(System, Beside)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_persister_older_than_ingest_holds_its_lane_says_so_and_loses_nothing() -> Result<()> {
-    const HOLD: Duration = Duration::from_millis(1500);
-    let (mut system, old) = with_an_old_persister(1500).await?;
+    const HOLD: Duration = Duration::from_secs(6);
+    let (mut system, old) = with_an_old_persister(6000).await?;
     for id in 0..24 {
         old.put(&system, &id.to_string(), &jane()).await?;
     }

@@ -13,6 +13,8 @@
 //! * What only reads (`curl` without a body or method, `mariadb`) is typed again until it fits, for ten seconds: a row
 //!   arrives a moment after its write.
 //!
+//! A reader has no container engine, or has typed `export STACK=processes`, as the pages say.
+//!
 //! A page is followed in a folder of its own, with ports of its own for those that are the usual ones: beside a running
 //! `make up`. `make` is the real one with the real Makefile; only its cargo does nothing, since all is built.
 

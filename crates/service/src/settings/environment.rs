@@ -3,8 +3,15 @@
 use std::collections::BTreeMap;
 
 /// Variables and their values. One that is empty counts as not given, as container files write what was left out.
-#[derive(Clone, Debug, Default)]
+/// `Debug` shows the names alone: who knows which values are secret?
+#[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Environment {
     /// What this process was started with.

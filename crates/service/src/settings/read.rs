@@ -38,8 +38,10 @@ impl<P> Read<P> {
 pub fn read<P: Parser>(arguments: &[OsString], environment: &Environment) -> Result<Read<P>, clap::Error> {
     let exact = hiding(P::command());
     let given = each(exact.clone(), &loosened).try_get_matches_from(arguments);
-    // The help of the exact definitions says which values there are.
-    let given = given.map_err(|error| exact.clone().try_get_matches_from(arguments).err().unwrap_or(error))?;
+    // The help of the exact definitions says which values there are. A member of a family may be a secret, which an error
+    // about its value would repeat.
+    let helpful = each(exact.clone(), &|arg| if is_family(&arg) { loosened(arg) } else { arg });
+    let given = given.map_err(|error| helpful.try_get_matches_from(arguments).err().unwrap_or(error))?;
     let (mut line, command, matches) = chosen(&exact, &given);
     let (mut settings, mut unread) = (Vec::new(), Vec::new());
     for arg in command.get_arguments() {

@@ -33,8 +33,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// A setting and its value.
-#[derive(Clone, Debug)]
+/// A setting and its value, of which `Debug` shows what may be shown.
+#[derive(Clone)]
 pub struct Setting {
     /// The flag, with its dashes.
     pub flag: String,
@@ -48,6 +48,14 @@ pub struct Setting {
     pub(super) secrecy: Secrecy,
     /// As it was given; `None` where there is not even a default.
     pub(super) value: Option<String>,
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Setting");
+        shown.field("variable", &self.variable).field("source", &self.source).field("shown", &self.shown());
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Setting {

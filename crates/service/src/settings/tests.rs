@@ -159,6 +159,21 @@ fn a_family_has_a_member_for_each_variable_of_its_name() {
     );
 }
 
+#[test]
+fn no_error_and_no_debug_repeats_a_secret() {
+    let given = ["--offer=password=s3cret", "--till-password=s3cret", "--bank-url=bank://me:s3cret@main"];
+    for wrong in [&["--bogus"][..], &["--help"], &[]] {
+        let arguments: Vec<OsString> = ["shop"].iter().chain(&given).chain(wrong).map(Into::into).collect();
+        let environment: super::Environment = [("OFFER_SECRET", "s3cret")].into_iter().collect();
+        let read = read::<Shop>(&arguments, &environment);
+        let told = match &read {
+            Ok(read) => format!("{:?} {environment:?}", read.settings),
+            Err(error) => error.to_string(),
+        };
+        assert!(!told.contains("s3cret"), "{wrong:?}: {told}");
+    }
+}
+
 /// A member's name as it is handed on.
 fn shouted(member: &str) -> String {
     let (name, value) = member.split_once('=').expect("a value");

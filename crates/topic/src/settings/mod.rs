@@ -75,6 +75,7 @@ impl KafkaSettings {
         // What we know to contradict itself librdkafka need not say again; the rest it is asked of all the same.
         let access = if found.faults.is_empty() { self.access.clone() } else { KafkaAccess::default() };
         let asked = Self { access, ..self.clone() };
+        found.warnings.extend(self.kafka_prop.iter().filter_map(Property::weakens_tls));
         let brokers = self.kafka_brokers.split(',').all(|broker| !broker.trim().is_empty());
         found
             .demand(brokers, || "--kafka-brokers must be host:port, or several of them with commas between".to_owned());
@@ -182,6 +183,18 @@ mod tests {
         let Line { kafka, .. } = read(&["--kafka-prop=linger.ms=5", "--kafka-prop=SOCKET_KEEPALIVE_ENABLE=false"]);
         let config = publisher::config(&kafka);
         assert_eq!((config.get("linger.ms"), config.get("socket.keepalive.enable")), (Some("5"), Some("false")));
+    }
+
+    #[test]
+    fn tls_that_checks_nobody_is_warned_of() {
+        for property in ["enable.ssl.certificate.verification=false", "ssl.endpoint.identification.algorithm=none"] {
+            let given = format!("--kafka-prop={property}");
+            let flags = [&SASL[..], &[&given]].concat();
+            let Findings { faults, warnings } = found(&flags);
+            assert!(faults.is_empty() && warnings.len() == 1 && warnings[0].contains(property), "{warnings:?}");
+        }
+        let checked = [&SASL[..], &["--kafka-prop=enable.ssl.certificate.verification=true"]].concat();
+        assert_eq!(found(&checked), Findings::default());
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl FromStr for Property {
         let name = name.to_ascii_lowercase();
         // A variable's name has no dots.
         let name = if name.contains('.') { name } else { name.replace('_', ".") };
+        let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, known)| (*known).to_owned());
         let property = Self { name, value: value.to_owned() };
         match property.refusal() {
             Some(reason) => Err(format!("{} is not passed through: {reason}", property.name)),
@@ -43,7 +44,21 @@ impl Property {
         config.set(&self.name, &self.value);
     }
 
+    /// What it takes away from TLS, if it does.
+    pub(crate) fn weakens_tls(&self) -> Option<String> {
+        let off = match self.name.as_str() {
+            "enable.ssl.certificate.verification" => ["false", "f", "0"].contains(&self.value.to_lowercase().as_str()),
+            "ssl.endpoint.identification.algorithm" => self.value.eq_ignore_ascii_case("none"),
+            _ => false,
+        };
+        off.then(|| format!("--kafka-prop: with {self:?} anybody in between can be the broker, and sees the password"))
+    }
+
     fn refusal(&self) -> Option<String> {
+        // librdkafka takes it off, and a property that is guarded would come in by it.
+        if let Some(plain) = self.name.strip_prefix("topic.").filter(|rest| !OF_TOPICS.contains(rest)) {
+            return Some(format!("name it {plain}"));
+        }
         let ours = OURS.iter().find(|(name, _)| *name == self.name).map(|(_, flag)| format!("it is {flag}"));
         ours.or_else(|| GUARDED.iter().find(|(name, _)| *name == self.name).map(|(_, reason)| (*reason).to_owned()))
     }
@@ -60,6 +75,24 @@ impl Property {
         }
     }
 }
+
+/// Second names of properties, by their first. Given under both, it would be left to chance which one holds.
+const ALIASES: &[(&str, &str)] = &[
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("compression.codec", "compression.type"),
+    ("message.send.max.retries", "retries"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+];
+
+/// What follows `topic.` in names of which it is a part.
+const OF_TOPICS: &[&str] = &[
+    "blacklist",
+    "metadata.refresh.interval.ms",
+    "metadata.refresh.fast.interval.ms",
+    "metadata.refresh.fast.cnt",
+    "metadata.refresh.sparse",
+    "metadata.propagation.max.ms",
+];
 
 /// Properties behind a setting of ours.
 pub(crate) const OURS: &[(&str, &str)] = &[
@@ -83,6 +116,7 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("session.timeout.ms", "--session-timeout-ms"),
     ("heartbeat.interval.ms", "a fifth of --session-timeout-ms"),
     ("max.poll.interval.ms", "--poll-interval-most-ms"),
+    ("log.level", "--log"),
 ];
 
 /// Properties that a guarantee rests on.
@@ -139,6 +173,22 @@ mod tests {
             assert!(parsed(&format!("{name}=1")).expect_err("a guarantee").contains(reason));
         }
         assert!(parsed("SASL_PASSWORD=x").expect_err("a setting").contains("--kafka-sasl-password"));
+    }
+
+    #[test]
+    fn a_guard_cannot_be_gone_round_by_the_prefix_of_topics() {
+        for (name, _) in GUARDED.iter().chain(OURS) {
+            let refused = parsed(&format!("topic.{name}=1")).expect_err("the same property");
+            assert!(refused.contains(&format!("name it {name}")), "{refused}");
+        }
+        assert!(parsed("TOPIC_AUTO_OFFSET_RESET=latest").is_err());
+        assert!(parsed("topic.metadata.refresh.interval.ms=1000").is_ok());
+    }
+
+    #[test]
+    fn a_second_name_is_the_same_property() {
+        assert_eq!(parsed("queue.buffering.max.ms=5").as_deref(), Ok("linger.ms=5"));
+        assert_eq!(parsed("COMPRESSION_CODEC=zstd").as_deref(), Ok("compression.type=zstd"));
     }
 
     /// Whoever sets a property more has to decide whether it may be changed from outside.

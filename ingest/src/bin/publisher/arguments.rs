@@ -182,6 +182,17 @@ fn of_a_file() -> Command {
         .arg(switch("wait", "Not here: with it a single record is waited for").hide(true))
 }
 
+/// Where ingest is. What is told about it, and kept in a state file, must hold no password.
+pub(crate) fn ingest_url(matches: &ArgMatches) -> anyhow::Result<String> {
+    let text = setting::<String>(matches, "ingest-url");
+    let url = reqwest::Url::parse(&text).ok().filter(reqwest::Url::has_host);
+    let url = url.context("--ingest-url: expected such as http://127.0.0.1:8080")?;
+    ensure!(url.scheme() == "http", "--ingest-url: only http:// is known, as ingest has no TLS of its own");
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    ensure!(anonymous, "--ingest-url: a user or a password is of no use, since ingest asks for none; leave them out");
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
 fn file_request(entity: Arc<Entity>, matches: &ArgMatches) -> anyhow::Result<FileRequest> {
     ensure!(
         !matches.get_flag("wait"),
@@ -197,7 +208,7 @@ fn file_request(entity: Arc<Entity>, matches: &ArgMatches) -> anyhow::Result<Fil
     ensure!(file.is_some() || state_file.is_none(), "--state-file: standard input cannot be gone on with; use a file");
     Ok(FileRequest {
         entity,
-        ingest_url: setting::<String>(matches, "ingest-url").trim_end_matches('/').to_owned(),
+        ingest_url: ingest_url(matches)?,
         file,
         format: format.context("--file: its name does not say what it is; add --format ndjson or --format csv")?,
         state_file,

@@ -31,12 +31,14 @@ pub(crate) fn run(request: FileRequest) -> anyhow::Result<Exit> {
     let end = runtime.block_on(sent);
     report.end();
     println!("{}", report.summary(book.tally()));
+    // A disk that is full says more than what it made of the failed lines.
+    let end = end?;
     tell_failed(&book)?;
     let go_on = match request.file {
         Some(_) => format!("the same command goes on at line {}", book.done().line),
         None => format!("everything before line {} is written, but a stream cannot be gone on with", book.done().line),
     };
-    match end? {
+    match end {
         End::Complete => complete(&book, &source),
         End::Interrupted => {
             eprintln!("publisher: interrupted; {go_on}");

@@ -8,7 +8,7 @@ use record::Entity;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::arguments::{flag, flag_id, setting};
+use crate::arguments::{flag, flag_id, ingest_url, setting};
 use crate::convert::value;
 
 const POLL: Duration = Duration::from_millis(20);
@@ -21,8 +21,7 @@ pub(crate) fn run(entity: &Entity, matches: &ArgMatches) -> anyhow::Result<()> {
 
 async fn publish(entity: &Entity, matches: &ArgMatches) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
-    let url = setting::<String>(matches, "ingest-url");
-    let url = url.trim_end_matches('/');
+    let url = ingest_url(matches)?;
     let response = client
         .post(format!("{url}/{}", entity.name()))
         .json(&body(entity, matches))

@@ -54,7 +54,7 @@ impl Ingest {
     /// For so many requests at once.
     ///
     /// # Errors
-    /// No TLS.
+    /// No client for want of resources.
     pub(crate) fn new(ingest_url: &str, entity: &str, at_once: usize, retry_for: Duration) -> anyhow::Result<Self> {
         let client = Client::builder().timeout(ANSWER_DEADLINE).pool_max_idle_per_host(at_once).build()?;
         let (url, stopping) = (format!("{ingest_url}/{entity}"), CancellationToken::new());
