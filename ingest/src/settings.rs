@@ -55,7 +55,7 @@ pub struct Settings {
     #[arg(long, env = "HTTP_WORKERS", default_value = "2")]
     pub http_workers: usize,
 
-    /// Routes beside the standard ones, `<route>:<entity>`: POST to the route writes a record of the entity.
+    /// Routes beside the standard ones, `<route>:<entity>`: POST to the route writes a record of the entity. Several with commas between.
     #[arg(long, env = "ROUTE_ALIAS", value_delimiter = ',', value_parser = alias)]
     pub route_alias: Vec<Alias>,
 
@@ -75,7 +75,7 @@ pub struct Settings {
     #[arg(long, env = "ANSWER_DEADLINE_MS", default_value = "2000", value_parser = millis)]
     pub answer_deadline_ms: Duration,
 
-    /// X: the age at which the relay takes an outbox entry; longer than a produce may take.
+    /// The age at which the relay takes an outbox entry; longer than a produce may take.
     #[arg(long, env = "RELAY_AFTER_MS", default_value = "12000", value_parser = millis)]
     pub relay_after_ms: Duration,
 

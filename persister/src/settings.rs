@@ -26,7 +26,7 @@ pub struct RunSettings {
     #[arg(long, env = "BATCH_ROWS_MOST", default_value = "500")]
     pub batch_rows_most: usize,
 
-    /// Most bytes in one transaction, one event more at most.
+    /// Bytes after which a transaction takes no further event; its last one may pass it.
     #[arg(long, env = "BATCH_BYTES_MOST", default_value = "4194304")]
     pub batch_bytes_most: usize,
 

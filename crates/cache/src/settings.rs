@@ -20,11 +20,11 @@ pub struct RedisSettings {
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub access: RedisAccess,
 
-    /// T: how long an answer of Redis may take before the connection is given up (at least 4 times --clock-skew-ms).
+    /// How long an answer of Redis may take before the connection is given up (at least 4 times --clock-skew-ms).
     #[arg(long, env = "REDIS_TIMEOUT_MS", default_value = "500", value_parser = millis)]
     pub redis_timeout_ms: Duration,
 
-    /// D: how far the clocks of two machines may disagree before writes are refused.
+    /// How far the clocks of two machines may disagree before writes are refused.
     #[arg(long, env = "CLOCK_SKEW_MS", default_value = "50", value_parser = millis)]
     pub clock_skew_ms: Duration,
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 /// Names of the house: routes beside the entities, tables beside theirs.
 const RESERVED: [&str; 4] = ["docs", "metrics", "openapi", "dead_letters"];
-/// Columns of the house (DESIGN section 5).
+/// Columns that every table has.
 const CONTROL_COLUMNS: [&str; 5] = ["id", "version", "deleted", "log_offset", "updated_at"];
 /// MySQL's bound for a column name.
 const MAX_FIELD_NAME: usize = 64;

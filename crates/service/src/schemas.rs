@@ -8,7 +8,7 @@ use record::{Catalog, SchemaFault};
 #[derive(Debug, thiserror::Error)]
 pub enum SchemasError {
     /// The folder or a file in it cannot be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
+    #[error("cannot read {path}", path = path.display())]
     Unreadable {
         /// What was read.
         path: PathBuf,
@@ -26,7 +26,7 @@ impl SchemasError {
     pub fn faults(&self) -> Vec<String> {
         let named = |fault: &dyn std::fmt::Display| format!("--schemas-dir: {fault}");
         match self {
-            Self::Unreadable { .. } => vec![named(self)],
+            Self::Unreadable { source, .. } => vec![named(&format_args!("{self}: {source}"))],
             Self::Refused(faults) => faults.iter().map(|fault| named(fault)).collect(),
         }
     }

@@ -35,7 +35,7 @@ pub struct DatabaseAccess {
     pub database_password: Option<Secret>,
 
     /// When TLS is used, and what of the server's certificate is checked; left out, what the URL says (`ssl-mode`), else
-    /// `preferred`. Without TLS MySQL lets nobody in after its restart.
+    /// `preferred`. Without TLS an account of MySQL (`caching_sha2_password`) may be refused after MySQL's next restart.
     #[arg(long, env = "DATABASE_SSL_MODE")]
     pub database_ssl_mode: Option<SslMode>,
 

@@ -31,7 +31,7 @@ pub(crate) struct Front {
     pub(crate) event_bytes_most: usize,
 }
 
-/// The routes of DESIGN's promised interface. An alias takes POST alone and answers as the project did that it is named
+/// The routes. An alias takes POST alone and answers as the project did that it is named
 /// after: 200 and a message.
 pub(crate) fn routes(front: Arc<Front>, aliases: &[Alias]) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let aliases = aliases.to_vec();

@@ -23,7 +23,7 @@ pub struct MigrateSettings {
     #[arg(long, env = "TOPIC_PARTITIONS", default_value = "6")]
     pub topic_partitions: i32,
 
-    /// Replicas of a topic that does not exist yet; 1 with --allow-single-broker.
+    /// Replicas of a topic that does not exist yet; with --allow-single-broker it is 1, whatever stands here.
     #[arg(long, env = "TOPIC_REPLICAS", default_value = "3")]
     pub topic_replicas: i32,
 

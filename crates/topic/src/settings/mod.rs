@@ -102,7 +102,7 @@ pub struct MemberSettings {
     #[arg(long, env = "SESSION_TIMEOUT_MS", default_value = "15000", value_parser = millis)]
     pub session_timeout_ms: Duration,
 
-    /// How long a member may go without polling, and a rebalance may wait for a member that drains.
+    /// Longest time between two polls before the group takes the partitions away; so long may a member drain in a rebalance.
     #[arg(long, env = "POLL_INTERVAL_MOST_MS", default_value = "120000", value_parser = millis)]
     pub poll_interval_most_ms: Duration,
 }

@@ -17,7 +17,9 @@ use crate::rows::Format;
 
 const EXAMPLES: &str = "\
 One record:    publisher ENTITY --<field> <value> ... [--wait]
-Many records:  publisher ENTITY --file records.ndjson   (or .csv; publisher --file F --help says more)";
+Many records:  publisher ENTITY --file records.ndjson   (or .csv; publisher --file F --help says more)
+
+Exit codes of one record: 0 written (with --wait: the database has it), 1 not written, 2 usage or schemas.";
 
 // A paragraph is one line here: clap wraps it to the terminal.
 const FILE_HELP: &str = "\
@@ -64,9 +66,12 @@ pub(crate) fn read() -> anyhow::Result<Form> {
     let all: Vec<OsString> = std::env::args_os().collect();
     let own = own(&all);
     let first = common().get_matches_from(&own);
-    let catalog = schemas::load(&setting::<PathBuf>(&first, "schemas-dir"))?;
+    let catalog = schemas::load(&setting::<PathBuf>(&first, "schemas-dir")).context("--schemas-dir")?;
     let name = entity_name(&first)?;
-    let entity = catalog.get(&name).with_context(|| format!("--entity: there is no entity {name}"))?;
+    let entity = catalog.get(&name).with_context(|| {
+        let known: Vec<_> = catalog.iter().map(|entity| entity.name()).collect();
+        format!("there is no entity {name}, only {}", known.join(", "))
+    })?;
     let entity = Arc::clone(entity);
     if all.iter().any(|arg| is_flag(arg, "--file")) {
         let matches = of_a_file().get_matches_from(all);

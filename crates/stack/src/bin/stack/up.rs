@@ -91,7 +91,7 @@ Write a user:
    curl -s http://127.0.0.1:{ingest_port}/write-behind -H 'content-type: application/json' \\
         -d '{{\"name\":\"John Doe\",\"age\":30,\"occupation\":\"Engineer\"}}'
 Find the row in the database:
-   mariadb --defaults-file={} -e 'SELECT * FROM users'
+   mariadb --defaults-file={} -e 'SELECT * FROM users_live'
 Stop:
    make down     (make clean forgets the data too)",
         since.elapsed().as_secs_f32(),
