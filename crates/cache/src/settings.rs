@@ -105,14 +105,10 @@ impl RedisSettings {
         let info = self.access.known_by(url, &mut faults);
         let files = self.access.files();
         let tls = files.read().map_err(|wrong| faults.extend(wrong)).unwrap_or_default();
-        if !files.are_given() {
+        let Some(flag) = files.first_given() else {
             return if faults.is_empty() { Client::open(info).map_err(|e| vec![url_fault(&e)]) } else { Err(faults) };
-        }
+        };
         if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            let (flag, _) = [files.authority, files.certificate, files.key]
-                .into_iter()
-                .find(|f| f.1.is_some())
-                .unwrap_or(files.key);
             faults.push(format!("{flag} is used only with TLS: --redis-url must begin with rediss://"));
         }
         if !faults.is_empty() {

@@ -34,10 +34,11 @@ impl std::fmt::Debug for Material {
 }
 
 impl Files<'_> {
-    /// Is any of them given?
+    /// The flag of one that is given, if any is.
     #[must_use]
-    pub fn are_given(&self) -> bool {
-        [self.authority.1, self.certificate.1, self.key.1].iter().any(Option::is_some)
+    pub fn first_given(&self) -> Option<&'static str> {
+        let all = [self.authority, self.certificate, self.key];
+        all.into_iter().find_map(|(flag, path)| path.map(|_| flag))
     }
 
     /// Reads them.

@@ -8,7 +8,7 @@ use service::FailureClass;
 use stack::{Kafka, KafkaOptions, Place, Tools, shared};
 use topic::{GroupLag, Publisher, TopicError};
 
-use crate::consumer::{Call, member};
+use crate::member::{Call, member};
 use crate::support::{
     Deliveries, birth, block, committed, large, outgoing, partition, publish_all, read, topic_on, until, upsert,
 };

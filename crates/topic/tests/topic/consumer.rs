@@ -1,151 +1,16 @@
 //! A member of the group: where it begins, what it commits and when, and what happens to its partitions when others come
 //! and go.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use topic::consumer::COMMIT_WITHIN;
-use topic::{Assignment, CommitFailed, Consumer, Envelope, KafkaSettings, MemberSettings, Partition, Publisher};
+use topic::{KafkaSettings, MemberSettings, Publisher};
 
+use crate::member::{Call, Member, locked, member, member_with};
 use crate::support::{birth, commit, committed, filled, partition, plain_consumer, publish_all, topic, until, upsert};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    Assigned(BTreeSet<i32>),
-    Revoked(BTreeSet<i32>, bool),
-    Committed(i32, Result<i64, CommitFailed>),
-}
-
-/// Notes every call, and gives at a revoke the offsets that a test has laid ready.
-#[derive(Debug, Default)]
-pub(crate) struct Notes {
-    calls: Mutex<Vec<Call>>,
-    done: Mutex<HashMap<i32, i64>>,
-    /// How long a revoke takes: a lane finishes its batch.
-    draining: Mutex<Duration>,
-}
-
-/// Also after a failed assertion: the member is dropped then, and what it is told must not hide why.
-fn locked<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
-    it.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn numbers(partitions: &[Partition]) -> BTreeSet<i32> {
-    partitions.iter().map(|partition| partition.number).collect()
-}
-
-impl Notes {
-    fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
-        locked(&self.calls)
-    }
-
-    fn note(&self, call: Call) {
-        self.calls().push(call);
-    }
-
-    pub(crate) fn has(&self, wanted: &Call) -> bool {
-        self.calls().contains(wanted)
-    }
-
-    /// What is assigned by all calls so far.
-    fn assigned_now(&self) -> BTreeSet<i32> {
-        let mut assigned = BTreeSet::new();
-        for call in self.calls().iter() {
-            match call {
-                Call::Assigned(more) => assigned.extend(more),
-                Call::Revoked(less, _) => assigned.retain(|number| !less.contains(number)),
-                Call::Committed(..) => {}
-            }
-        }
-        assigned
-    }
-}
-
-impl Assignment for Notes {
-    fn assigned(&self, partitions: &[Partition]) {
-        self.note(Call::Assigned(numbers(partitions)));
-    }
-
-    fn revoked(&self, partitions: &[Partition], lost: bool) -> Vec<(Partition, i64)> {
-        self.note(Call::Revoked(numbers(partitions), lost));
-        std::thread::sleep(*locked(&self.draining));
-        let done = locked(&self.done);
-        partitions.iter().filter_map(|it| Some((it.clone(), *done.get(&it.number)?))).collect()
-    }
-
-    fn committed(&self, partition: &Partition, result: Result<i64, CommitFailed>) {
-        self.note(Call::Committed(partition.number, result));
-    }
-}
-
-/// A member and what it has received.
-pub(crate) struct Member {
-    pub(crate) consumer: Consumer<Notes>,
-    received: Vec<(i32, i64)>,
-}
-
-fn member_with(settings: &KafkaSettings, topic: &str, timeouts: MemberSettings) -> Member {
-    let consumer = Consumer::new(settings, &timeouts, &[topic.to_owned()], Notes::default());
-    Member { consumer: consumer.expect("the settings are good"), received: Vec::new() }
-}
-
-pub(crate) fn member(settings: &KafkaSettings, topic: &str) -> Member {
-    let timeouts =
-        MemberSettings { session_timeout_ms: Duration::from_secs(15), poll_interval_most_ms: Duration::from_secs(120) };
-    member_with(settings, topic, timeouts)
-}
-
-impl Member {
-    pub(crate) fn notes(&self) -> &Notes {
-        self.consumer.assignment()
-    }
-
-    fn poll(&mut self) -> Option<Envelope> {
-        let (partition, envelope) = self.consumer.poll(Duration::from_millis(20))?.ok()?;
-        self.received.push((partition.number, envelope.offset));
-        Some(envelope)
-    }
-
-    /// Polls until `come`, and says what did not.
-    pub(crate) fn until(&mut self, what: &str, mut come: impl FnMut(&Self) -> bool) {
-        let since = Instant::now();
-        while !come(self) {
-            assert!(since.elapsed() < Duration::from_secs(30), "within 30 s: {what}");
-            self.poll();
-        }
-    }
-
-    pub(crate) fn receive(&mut self, count: usize) {
-        self.until(&format!("{count} messages"), |member| member.received.len() >= count);
-    }
-
-    /// Polls for a while in which nothing is to come.
-    fn receive_nothing(&mut self, time: Duration) {
-        let (since, before) = (Instant::now(), self.received.len());
-        while since.elapsed() < time {
-            self.poll();
-            assert_eq!(self.received.len(), before, "{:?}", self.received.last());
-        }
-    }
-
-    /// As a persister ends: everything is revoked, and with it committed.
-    fn leave(mut self) -> Vec<Call> {
-        self.consumer.leave();
-        self.until("everything is revoked", |member| member.notes().assigned_now().is_empty());
-        self.notes().calls().clone()
-    }
-
-    fn by_partition(&self) -> BTreeMap<i32, Vec<i64>> {
-        let mut by_partition = BTreeMap::<_, Vec<_>>::new();
-        for (number, offset) in &self.received {
-            by_partition.entry(*number).or_default().push(*offset);
-        }
-        by_partition
-    }
-}
 
 #[test]
 fn a_new_group_begins_at_the_first_event_there_is() {

@@ -9,6 +9,8 @@ mod consumer;
 #[cfg(test)]
 mod lag;
 #[cfg(test)]
+mod member;
+#[cfg(test)]
 mod partitioner;
 #[cfg(test)]
 mod publisher;

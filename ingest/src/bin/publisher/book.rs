@@ -281,7 +281,7 @@ mod tests {
 
     fn settle(book: &mut Book, number: u64, fails: bool) {
         let next = Place { line: number + 1, offset: number * 10 };
-        let line = Line { number, next, id: Ok(RecordId::parse("a").unwrap()), body: b"{}".to_vec() };
+        let line = Line { number, next, id: Ok(RecordId::parse("a").unwrap()), body: "{}".into() };
         let fate = if fails { Err(Refused::default()) } else { Ok("logged".to_owned()) };
         book.settle(Settled { line, fate, retries: 1 });
     }

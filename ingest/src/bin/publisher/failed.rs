@@ -103,7 +103,7 @@ mod tests {
 
     fn line(id: Result<&str, &str>, body: &str) -> Line {
         let id = id.map(|id| RecordId::parse(id).unwrap()).map_err(str::to_owned);
-        Line { number: 7, next: Place { line: 8, offset: 99 }, id, body: body.as_bytes().to_vec() }
+        Line { number: 7, next: Place { line: 8, offset: 99 }, id, body: body.to_owned().into() }
     }
 
     fn noted(line: &Line, why: Refused) -> (Value, String) {

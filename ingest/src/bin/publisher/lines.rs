@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
 use record::{Entity, RecordId};
 use tokio::sync::mpsc;
 
@@ -27,7 +28,7 @@ pub(crate) struct Line {
     /// Under which id it is written, or why it cannot be sent at all.
     pub(crate) id: Result<RecordId, String>,
     /// As it is sent: for NDJSON byte for byte as in the file.
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
 }
 
 /// What lines are read from.
@@ -157,7 +158,7 @@ impl Lines {
                 Err(why) => (Err(why), bytes),
             }
         };
-        Line { number, next, id, body }
+        Line { number, next, id, body: body.into() }
     }
 }
 

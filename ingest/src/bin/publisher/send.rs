@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
@@ -96,7 +97,7 @@ impl Ingest {
     }
 
     /// Writes one record, and says how often it was tried again.
-    pub(crate) async fn put(&self, id: &str, body: &[u8]) -> (Fate, u64) {
+    pub(crate) async fn put(&self, id: &str, body: &Bytes) -> (Fate, u64) {
         let begun = Instant::now();
         let mut backoff = Backoff::new(FIRST_DELAY, MOST_DELAY);
         loop {
@@ -134,9 +135,9 @@ impl Ingest {
         Fate::Refused(Refused::local(detail))
     }
 
-    async fn attempt(&self, id: &str, body: &[u8]) -> Attempt {
+    async fn attempt(&self, id: &str, body: &Bytes) -> Attempt {
         let request = self.client.put(format!("{}/{id}", self.url)).header(CONTENT_TYPE, "application/json");
-        match request.body(body.to_vec()).send().await {
+        match request.body(body.clone()).send().await {
             Ok(answer) => read(answer).await,
             Err(error) => Attempt::Again { why: format!("{:#}", anyhow::Error::from(error)), after: None },
         }
