@@ -9,6 +9,8 @@ CARGO ?= cargo
 # The one build profile of development, tests and `make up`: a second one would build everything twice.
 PROFILE := ci
 BUILT := $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)
+# The two programs that tests can stop at a place; programs of their own, so that no build leaves the others with them.
+WITH_FAIL_POINTS := $(foreach program,ingest persister,--features $(program)/fail-points --bin $(program)-with-fail-points)
 STACK_PROGRAM := $(BUILT)/stack
 # What CI checks of the model: the draft's fault, knocked-out rules, and faults that the rules survive.
 MODEL_SHORT := d01 k01 k07 k09 k11-no k25 k36 k37-no k38 k41-no k43 k46 k49 f02 f05 f09 f12 f15 f17 f20 f22 f31b f36 f39-late f40b f43-two
@@ -61,6 +63,7 @@ doctor: ## say what is missing, and the command that mends it
 test: ## run all tests on real servers, on MariaDB and on MySQL, beside a running `make up`
 	@crates/stack/packages.sh test
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	$(CARGO) build --workspace --profile $(PROFILE) $(WITH_FAIL_POINTS)
 	@crates/stack/test.sh $(CARGO) $(PROFILE)
 
 lint: ## check formatting, clippy, links in the documentation, shell scripts, container files

@@ -13,6 +13,9 @@ use stack::{Accounts, Database, Kafka, Kind, Lifetime, Place, Process, Redis, Sp
 /// How long anything that happens by itself may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The setting that says where a process is to be stopped (`service::fail_points`).
+pub const FAIL_POINTS: &str = "FAILPOINTS";
+
 /// The servers that a system stands on. They live as long as the test binary.
 #[derive(Clone, Copy, Debug)]
 pub struct Servers {
@@ -200,10 +203,12 @@ impl System {
             .env("ADMIN_LISTEN", admin_url.trim_start_matches("http://"))
     }
 
-    /// A program of ours with the settings of this system.
+    /// A program of ours with the settings of this system; with [`FAIL_POINTS`] among them, the one that has any.
     #[must_use]
     pub fn spec(&self, program: &str, log: &str, database_url: &str) -> Spec {
-        let mut spec = Spec::new(log, binary(program), self.scratch.join(format!("{log}.log")))
+        let stopped = self.settings.iter().any(|(name, _)| name == FAIL_POINTS);
+        let program = if stopped { format!("{program}-with-fail-points") } else { program.to_owned() };
+        let mut spec = Spec::new(log, binary(&program), self.scratch.join(format!("{log}.log")))
             .env("SCHEMAS_DIR", self.schemas.to_string_lossy())
             .env("REDIS_URL", &self.redis_url)
             .env("KAFKA_BROKERS", self.servers.kafka.brokers())

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use cache::Settled;
 use record::{Change, Decoded, Event, Reason, SchemaId};
-use service::clock;
+use service::{clock, fail_points};
 use table::{EntityTable, Held, Incoming};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -146,6 +146,7 @@ impl Lane {
             Ok(applied) => applied,
             Err(error) => return ControlFlow::Continue(Err(error)),
         };
+        fail_points::reached(fail_points::LANE_APPLIED);
         if let Err(error) = self.insist(|| self.reassert(&records, &held)).await? {
             return ControlFlow::Continue(Err(error));
         }

@@ -212,6 +212,19 @@ impl Cache {
         sum(answer)
     }
 
+    /// R8: to be said before a version is issued without Redis; when the process reaches Redis again, it declares the cache
+    /// incomplete first.
+    pub fn bypassed(&self) {
+        self.connector.bypassed();
+    }
+
+    /// R2: whether no version may be issued just now, neither by script nor without Redis, since Redis has changed less than
+    /// T ago.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.connector.is_quiet()
+    }
+
     pub(crate) async fn meet_again(&self) -> Result<(), CacheError> {
         self.connector.meet_again().await
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, InfoDict};
@@ -65,6 +65,8 @@ pub struct Connector {
     broken: Arc<AtomicU64>,
     stranger: Arc<AtomicBool>,
     look_again: Arc<Notify>,
+    bypassed: Arc<AtomicBool>,
+    quiet_until: watch::Sender<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Connector {
@@ -87,6 +89,8 @@ impl Connector {
             broken: Arc::default(),
             stranger: Arc::default(),
             look_again: Arc::default(),
+            bypassed: Arc::default(),
+            quiet_until: watch::Sender::new(None),
         })
     }
 
@@ -168,6 +172,17 @@ impl Connector {
             Ok(Some(_)) => Err(self.failed(number, redis::RedisError::from(std::io::Error::other("refused")))),
             Err(error) => Err(self.failed(number, error)),
         }
+    }
+
+    /// R8: this process issues a version without Redis. Said before it does: the cache lacks that write until it is settled,
+    /// so that the next connection first of all declares the cache incomplete (R16).
+    pub(crate) fn bypassed(&self) {
+        self.bypassed.store(true, Ordering::Relaxed);
+    }
+
+    /// R2: Redis has changed less than T ago, and nobody may issue a version yet, neither by script nor without it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet_until.borrow().is_some_and(|until| Instant::now() < until)
     }
 
     pub(crate) fn observe(&self, reading: Reading) {

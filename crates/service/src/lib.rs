@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod clock;
+pub mod fail_points;
 pub mod failure;
 pub mod health;
 pub mod healthcheck;

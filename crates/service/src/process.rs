@@ -28,6 +28,7 @@ pub trait Program: clap::Parser {
 /// The whole of a `main`: reads all settings, and runs the program unless something is wrong or was only asked.
 #[must_use]
 pub fn main<P: Program>() -> ExitCode {
+    let _armed = crate::fail_points::armed();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let read = match read::read::<P>(&arguments, &Environment::of_process()) {
         Ok(read) => read,

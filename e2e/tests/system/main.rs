@@ -13,6 +13,8 @@ mod dashboard;
 #[cfg(test)]
 mod every_type;
 #[cfg(test)]
+mod fail_points;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod group_lag;
