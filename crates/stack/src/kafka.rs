@@ -1,4 +1,4 @@
-//! Apache Kafka: one KRaft node, broker and controller in one, from the jars that `packages.sh` fetched.
+//! Apache Kafka: KRaft nodes, each broker and controller in one, from the jars that `packages.sh` fetched.
 
 mod archive;
 mod probe;
@@ -7,7 +7,8 @@ mod settings;
 use crate::process::{Ended, Process};
 use crate::server::{Place, Server, made};
 use crate::{KafkaTools, Lifetime, Spec, Tools, port, random};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use settings::{Door, Node};
 use std::ffi::OsStr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -24,12 +25,15 @@ pub enum Speed {
 }
 
 /// What a broker needs beside its [`Place`].
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KafkaOptions {
     /// The port of its controller; any free one when none is named.
     pub controller_port: Option<u16>,
     /// How its Java machine is set.
     pub speed: Speed,
+    /// One more listener for each of these ports, which it tells its clients instead of its own: those of proxies. See
+    /// [`Kafka::doors`].
+    pub doors: Vec<u16>,
 }
 
 /// A running Kafka. What every server can do ([`Server::kill`], [`Server::restart`], …) it does too.
@@ -37,6 +41,7 @@ pub struct KafkaOptions {
 pub struct Kafka {
     server: Server,
     java: Java,
+    doors: Vec<u16>,
 }
 
 impl Kafka {
@@ -44,10 +49,51 @@ impl Kafka {
     pub fn start(tools: &Tools, place: &Place, options: KafkaOptions) -> Result<Self> {
         let tools = tools.kafka()?;
         let java = Java { archive: archive::ready(&tools)?, tools, speed: options.speed };
+        let doors = doors(&options.doors)?;
         let server = port::settle(place.port, |port| {
-            port::settle(options.controller_port, |controller| start_on(&java, place, port, controller))
+            port::settle(options.controller_port, |controller| {
+                let id = random::hex::<11>()?; // 22 characters, as Kafka wants them
+                start_on(&java, place, &Node { number: 1, port, controllers: &[controller], doors: &doors }, &id)
+            })
         })?;
-        Ok(Self { server, java })
+        Ok(Self { server, java, doors: doors.iter().map(|door| door.listens).collect() })
+    }
+
+    /// Starts one cluster of as many nodes as there are places, and waits until each takes requests and knows all others.
+    /// Topics have a replica on up to three nodes, of which two must have a record before it is acknowledged. `doors` are
+    /// by node.
+    pub fn cluster(tools: &Tools, places: &[Place], doors_of: &[Vec<u16>]) -> Result<Vec<Self>> {
+        let tools = tools.kafka()?;
+        let java = Java { archive: archive::ready(&tools)?, tools, speed: Speed::QuickStart };
+        let id = random::hex::<11>()?;
+        let controllers = places.iter().map(|_| port::free()).collect::<Result<Vec<_>>>()?;
+        // None serves before most of them run.
+        let nodes = std::thread::scope(|scope| {
+            let start = |(at, place): (usize, &Place)| {
+                let (java, id, controllers) = (java.clone(), &id, &controllers);
+                let (place, asked) = (place.clone(), doors_of.get(at).cloned().unwrap_or_default());
+                scope.spawn(move || -> Result<Self> {
+                    let (doors, port) = (doors(&asked)?, port::free()?);
+                    let node = Node { number: at + 1, port, controllers, doors: &doors };
+                    let server = start_on(&java, &place, &node, id)?;
+                    Ok(Self { server, java, doors: doors.iter().map(|door| door.listens).collect() })
+                })
+            };
+            let starting: Vec<_> = places.iter().enumerate().map(start).collect();
+            let started = starting.into_iter().map(|node| node.join().unwrap_or_else(|_| bail!("a starter died")));
+            started.collect::<Result<Vec<_>>>()
+        })?;
+        let since = std::time::Instant::now();
+        while !nodes.iter().all(|node| probe::brokers(node.port(), &id).is_ok_and(|live| live == nodes.len())) {
+            ensure!(since.elapsed() < Duration::from_secs(60), "the nodes do not find each other");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(nodes)
+    }
+
+    /// The port that each listener of [`KafkaOptions::doors`] really listens on, in their order.
+    pub fn doors(&self) -> &[u16] {
+        &self.doors
     }
 
     /// What clients take as `bootstrap.servers`.
@@ -77,18 +123,23 @@ impl Deref for Kafka {
     }
 }
 
-fn start_on(java: &Java, place: &Place, port: u16, controller: u16) -> Result<Server> {
+/// A free port for each that a proxy was given.
+fn doors(advertised: &[u16]) -> Result<Vec<Door>> {
+    advertised.iter().map(|advertised| Ok(Door { listens: port::free()?, advertised: *advertised })).collect()
+}
+
+/// `id` becomes the cluster's, where the data does not belong to one yet.
+fn start_on(java: &Java, place: &Place, node: &Node<'_>, id: &str) -> Result<Server> {
     let dir = made(&place.dir)?;
     let file = dir.join("server.properties");
-    std::fs::write(&file, settings::of_one_node(&dir.join("data"), port, controller))?;
+    std::fs::write(&file, settings::of(node, &dir.join("data")))?;
     if !dir.join("data/meta.properties").exists() {
         let config = file.to_string_lossy();
-        let id = random::hex::<11>()?; // 22 characters, as Kafka wants them
-        java.run("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &config], "")?;
+        java.run("kafka.tools.StorageTool", &["format", "-t", id, "-c", &config], "")?;
     }
     let spec = java.spec("kafka", &place.log, "kafka.Kafka", &[file]);
-    let cluster = cluster_of(&dir.join("data"))?;
-    Server::start(spec, port, place, Box::new(move || probe::serves(port, &cluster).unwrap_or(false)))
+    let (cluster, port) = (cluster_of(&dir.join("data"))?, node.port);
+    Server::start(spec, port, place, Box::new(move || probe::brokers(port, &cluster).is_ok_and(|live| live > 0)))
 }
 
 /// The id of the cluster that this data belongs to.

@@ -27,7 +27,7 @@ pub use database::{Accounts, Admin, Database, Kind};
 pub use kafka::{Kafka, KafkaOptions, Speed};
 pub use process::{Ended, Lifetime, Process, log_tail};
 pub use prometheus::Prometheus;
-pub use redis::Redis;
+pub use redis::{Fsync, Redis, RedisOptions};
 pub use server::{Place, Server};
 pub use spec::Spec;
 pub use tools::{KafkaTools, Tools, workspace};

@@ -9,24 +9,86 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How far its clock is from the machine's, in seconds.
+const CLOCK: &str = "clock";
+
+/// What Redis keeps on disk, and when it makes sure that it is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// Each second, as in production: about two seconds of writes may be lost in a crash.
+    #[default]
+    EverySecond,
+    /// Before each answer.
+    Always,
+    /// When the system pleases.
+    Never,
+    /// Nothing is on disk: a restart is empty.
+    NoFile,
+}
+
+/// What a Redis needs beside its [`Place`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RedisOptions {
+    /// What is on disk.
+    pub fsync: Fsync,
+    /// Whether [`Redis::step_clock`] works: needs Debian's `libfaketime`.
+    pub clock: bool,
+}
+
 /// A running Redis. What every server can do ([`Server::kill`], [`Server::restart`], …) it does too.
 #[derive(Debug)]
 pub struct Redis {
     server: Server,
+    dir: PathBuf,
 }
 
 impl Redis {
     /// Starts it and waits until it has loaded its data and answers.
     pub fn start(tools: &Tools, place: &Place) -> Result<Self> {
+        Self::start_with(tools, place, RedisOptions::default())
+    }
+
+    /// The same, set otherwise than in production.
+    pub fn start_with(tools: &Tools, place: &Place, options: RedisOptions) -> Result<Self> {
         let dir = made(&place.dir)?;
         let program = called_redis_server(&tools.redis()?, dir)?;
+        let clock = if options.clock { Some(tools.faketime()?) } else { None };
+        std::fs::write(dir.join(CLOCK), "+0")?;
         let server = port::settle(place.port, |port| {
             let settings = dir.join("redis.conf");
-            std::fs::write(&settings, settings_for(dir, port))?;
-            let spec = Spec::new("redis", &program, &place.log).arg(settings);
+            std::fs::write(&settings, settings_for(dir, port, options.fsync))?;
+            let mut spec = Spec::new("redis", &program, &place.log).arg(settings);
+            if let Some(library) = &clock {
+                spec = spec
+                    .env("LD_PRELOAD", library.to_string_lossy())
+                    .env("FAKETIME_TIMESTAMP_FILE", dir.join(CLOCK).to_string_lossy())
+                    .env("FAKETIME_NO_CACHE", "1")
+                    .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            }
             Server::start(spec, port, place, Box::new(move || answers(port).unwrap_or(false)))
         })?;
-        Ok(Self { server })
+        Ok(Self { server, dir: dir.to_owned() })
+    }
+
+    /// Kills it and starts it again without its data, as a new machine would have it.
+    pub fn restart_empty(&self) -> Result<()> {
+        self.server.kill()?;
+        for data in ["appendonlydir", "dump.rdb"].map(|name| self.dir.join(name)) {
+            if data.is_dir() {
+                std::fs::remove_dir_all(data)?;
+            } else if data.exists() {
+                std::fs::remove_file(data)?;
+            }
+        }
+        self.server.restart()
+    }
+
+    /// Lets its clock be this far from the machine's, at once; only with [`RedisOptions::clock`].
+    pub fn step_clock(&self, seconds: i64) -> Result<()> {
+        // At once or not at all: the file is read at every look at the clock.
+        let next = self.dir.join("clock.next");
+        std::fs::write(&next, format!("{seconds:+}"))?;
+        Ok(std::fs::rename(next, self.dir.join(CLOCK))?)
     }
 
     /// Where to connect; `database` is one of 0 to 999, so that every test can have an empty one.
@@ -55,11 +117,17 @@ fn called_redis_server(program: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(link)
 }
 
-fn settings_for(dir: &Path, port: u16) -> String {
+fn settings_for(dir: &Path, port: u16, fsync: Fsync) -> String {
     let dir = dir.display();
+    let (file, when) = match fsync {
+        Fsync::EverySecond => ("yes", "everysec"),
+        Fsync::Always => ("yes", "always"),
+        Fsync::Never => ("yes", "no"),
+        Fsync::NoFile => ("no", "no"),
+    };
     format!(
         "bind 127.0.0.1\nport {port}\ndir \"{dir}\"\ndaemonize no\ndatabases 1000\n\
-         appendonly yes\nappendfsync everysec\nsave \"\"\n\
+         appendonly {file}\nappendfsync {when}\nsave \"\"\n\
          maxmemory 512mb\nmaxmemory-policy volatile-ttl\ntcp-backlog 128\n"
     )
 }

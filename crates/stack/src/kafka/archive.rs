@@ -42,7 +42,7 @@ fn train(tools: &KafkaTools, work: &Path, archive: &Path) -> Result<()> {
     let file = work.join("server.properties");
     let server = port::settle(None, |port| {
         port::settle(None, |controller| {
-            std::fs::write(&file, settings::of_one_node(&work.join("data"), port, controller))?;
+            std::fs::write(&file, settings::of(&settings::Node { number: 1, port, controllers: &[controller], doors: &[] }, &work.join("data")))?;
             let config = file.to_string_lossy();
             let id = random::hex::<11>()?; // 22 characters, as Kafka wants them
             let format = ["format", "--ignore-formatted", "-t", &id, "-c", &config];
@@ -50,7 +50,7 @@ fn train(tools: &KafkaTools, work: &Path, archive: &Path) -> Result<()> {
             let args = [file.as_os_str()];
             let mut spec = java.spec("kafka", &work.join("log"), "kafka.Kafka", &args);
             spec = spec.env("JDK_JAVA_OPTIONS", format!("-XX:ArchiveClassesAtExit={}", archive.display()));
-            let probe = move || probe::serves(port, &id).unwrap_or(false);
+            let probe = move || probe::brokers(port, &id).is_ok_and(|live| live > 0);
             Server::start(spec, port, &Place::attached(work), Box::new(probe))
         })
     })?;

@@ -10,11 +10,11 @@ use std::time::Duration;
 /// Request 3 (Metadata), version 4, correlation id 1, no client id, no topics, no creation of topics.
 const METADATA: [u8; 19] = [0, 0, 0, 15, 0, 3, 0, 4, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0, 0];
 
-/// Whether a broker of this cluster answers on this port and counts at least one live broker: itself.
+/// How many live brokers the one on this port counts, itself among them; none where another cluster answers.
 ///
 /// The cluster's id is asked for because another Kafka may have taken the port while ours was down: ours needs seconds
 /// until it fails on it.
-pub(super) fn serves(port: u16, cluster: &str) -> Result<bool> {
+pub(super) fn brokers(port: u16, cluster: &str) -> Result<usize> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&port::address(port), limit)?;
     stream.set_read_timeout(Some(limit))?;
@@ -24,6 +24,7 @@ pub(super) fn serves(port: u16, cluster: &str) -> Result<bool> {
     let mut answer = Vec::new();
     stream.take(u32::from_be_bytes(size).into()).read_to_end(&mut answer)?;
     // Correlation id, throttle time, then the number of brokers, the brokers, and the cluster's id.
-    let brokers = answer.get(8..12).is_some_and(|count| count.iter().any(|byte| *byte != 0));
-    Ok(brokers && answer.windows(cluster.len()).any(|part| part == cluster.as_bytes()))
+    let count = answer.get(8..12).and_then(|count| Some(u32::from_be_bytes(count.try_into().ok()?))).unwrap_or(0);
+    let ours = answer.windows(cluster.len()).any(|part| part == cluster.as_bytes());
+    Ok(if ours { count as usize } else { 0 })
 }
