@@ -4,6 +4,7 @@
 //! the same servers. Dropping it kills its services. Nothing here knows an entity.
 
 pub mod bench;
+pub mod chaos;
 pub mod dashboard;
 pub mod journal;
 pub mod system;

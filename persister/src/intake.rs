@@ -7,7 +7,7 @@ use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use service::{Health, Supervisor};
+use service::{Health, Supervisor, fail_points};
 use table::EntityTable;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -180,6 +180,7 @@ impl Assignment for Lanes {
             }
             offsets.extend(self.offsets().end(&partition).map(|offset| (partition, offset)));
         }
+        fail_points::reached(fail_points::INTAKE_REVOKING);
         offsets
     }
 

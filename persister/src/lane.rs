@@ -142,6 +142,9 @@ impl Lane {
             Ok(events) => coalesce(events),
             Err(error) => return ControlFlow::Continue(Err(error)),
         };
+        if fail_points::told(fail_points::BUG_COMMIT_BEFORE_APPLY) {
+            self.commit(batch);
+        }
         let (held, at) = match self.insist(|| self.apply(&records)).await? {
             Ok(applied) => applied,
             Err(error) => return ControlFlow::Continue(Err(error)),

@@ -7,10 +7,32 @@
 //! thread.
 
 /// The places, so that a test cannot name one that is not there.
-pub const PLACES: [&str; 1] = [LANE_APPLIED];
+pub const PLACES: [&str; 6] = [
+    LANE_APPLIED,
+    TABLE_WRITTEN,
+    INTAKE_REVOKING,
+    BUG_COMMIT_BEFORE_APPLY,
+    BUG_VERSION_FIRST,
+    BUG_PHYSICAL_DELETE,
+];
 
 /// The persister has committed a batch in MySQL; its offset is not committed yet.
 pub const LANE_APPLIED: &str = "lane.applied";
+
+/// The persister has written a batch in its transaction, which is not committed yet.
+pub const TABLE_WRITTEN: &str = "table.written";
+
+/// The persister's lanes have drained inside a revoke; nothing is committed yet.
+pub const INTAKE_REVOKING: &str = "intake.revoking";
+
+/// Not a place but a bug, which the chaos campaign must find: offsets may be committed before their batch is applied.
+pub const BUG_COMMIT_BEFORE_APPLY: &str = "bug.commit-before-apply";
+
+/// Another: the guarded upsert assigns `version` first.
+pub const BUG_VERSION_FIRST: &str = "bug.version-first";
+
+/// Another: a deleted row is removed instead of becoming a tombstone.
+pub const BUG_PHYSICAL_DELETE: &str = "bug.physical-delete";
 
 /// Whether this build has any.
 #[must_use]
@@ -39,6 +61,15 @@ pub fn reached(place: &'static str) {
     // Without the feature the macro is empty.
     let _: &str = place;
     fail::fail_point!(place, |_| std::process::abort());
+}
+
+/// Whether the process was told to behave otherwise at `place`: for seeded bugs. Never, but with the feature.
+#[inline]
+#[must_use]
+pub fn told(place: &'static str) -> bool {
+    let _: &str = place;
+    fail::fail_point!(place, |_| true);
+    false
 }
 
 #[cfg(test)]

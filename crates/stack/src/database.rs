@@ -13,7 +13,7 @@ use std::fmt::{Display, Formatter};
 use std::io::Read;
 use std::net::TcpStream;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -70,6 +70,7 @@ impl Display for Kind {
 pub struct Database {
     server: Server,
     admin: Admin,
+    dir: PathBuf,
 }
 
 impl Database {
@@ -89,12 +90,17 @@ impl Database {
             Ok((Server::start(spec, port, place, Box::new(probe))?, admin))
         })?;
         admin.query("SELECT 1")?;
-        Ok(Self { server, admin })
+        Ok(Self { server, admin, dir: dir.to_owned() })
     }
 
     /// Its version as it says it itself; one of MariaDB has that word in it.
     pub fn version(&self) -> Result<String> {
         Ok(self.admin.query("SELECT VERSION()")?.trim().to_owned())
+    }
+
+    /// Its folder: settings and data.
+    pub fn folder(&self) -> &Path {
+        &self.dir
     }
 
     /// Makes a database of this name with its accounts; see [`Admin::create`].

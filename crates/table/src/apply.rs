@@ -6,10 +6,12 @@ use std::collections::HashMap;
 
 use chrono::NaiveDateTime;
 use record::{Record, RecordId, Version};
+use service::fail_points;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
 use crate::bind::{self, Bound};
+use crate::ddl::quoted;
 use crate::row::version;
 use crate::{EntityTable, TableError, migrate};
 
@@ -83,6 +85,11 @@ impl EntityTable {
         for rows in self.statements.chunks(sorted, |_| 0) {
             self.read_back(connection, rows, stamp, &mut held).await?;
         }
+        if fail_points::told(fail_points::BUG_PHYSICAL_DELETE) {
+            let table = quoted(self.entity.name());
+            connection.execute(AssertSqlSafe(format!("DELETE FROM {table} WHERE `deleted`"))).await?;
+        }
+        fail_points::reached(fail_points::TABLE_WRITTEN);
         connection.execute("COMMIT").await?;
         Ok((held, purged))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use record::Entity;
+use service::fail_points;
 
 use crate::Database;
 use crate::ddl::quoted;
@@ -102,6 +103,8 @@ fn list(of: &str, times: usize) -> String {
 /// comparison after it false. `VALUES(id) = id` keeps another id's row untouched where a second unique key is hit.
 fn upsert(table: &str, fields: &[String], rows: usize) -> String {
     let newer = "VALUES(`id`) = `id` AND VALUES(`version`) > `version`";
+    let version = format!("`version` = IF({newer}, VALUES(`version`), `version`)");
+    let first = if fail_points::told(fail_points::BUG_VERSION_FIRST) { format!("{version}, ") } else { String::new() };
     let moved: Vec<_> = fields
         .iter()
         .map(String::as_str)
@@ -110,10 +113,10 @@ fn upsert(table: &str, fields: &[String], rows: usize) -> String {
         .collect();
     format!(
         "INSERT INTO {table} (`id`, {}, `deleted`, `updated_at`, `log_offset`, `version`) VALUES {} \
-         ON DUPLICATE KEY UPDATE {}, \
+         ON DUPLICATE KEY UPDATE {first}{}, \
          `log_offset` = IF({newer}, VALUES(`log_offset`), IF(VALUES(`id`) = `id` AND VALUES(`version`) = `version`, \
          GREATEST(`log_offset`, VALUES(`log_offset`)), `log_offset`)), \
-         `version` = IF({newer}, VALUES(`version`), `version`)",
+         {version}",
         fields.join(", "),
         list(&format!("({})", list("?", fields.len() + 5)), rows),
         moved.join(", ")

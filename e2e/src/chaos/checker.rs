@@ -1,0 +1,198 @@
+//! The judge: from the evidence of a round to what was broken. Pure, and independent of the product: it takes no decision
+//! with its code, reads no Avro, and knows only what docs/PROTOCOL.md promises (section 3: what it does not).
+
+mod clients;
+mod stores;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+pub(crate) use self::stores::POISON;
+use super::evidence::{Drain, Evidence};
+use super::journal::{Acknowledged, State, Written};
+
+/// What can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// An acknowledged write is not in the table, nor is a newer one.
+    Lost,
+    /// Something stands there that nobody sent, or that was refused.
+    Phantom,
+    /// A record is back whose newest acknowledged write is a delete.
+    Resurrected,
+    /// A row has an acknowledged version and another write's content.
+    Mixed,
+    /// Of two writes, one acknowledged before the other began has the higher version.
+    Order,
+    /// Two writes have one version.
+    SharedVersion,
+    /// A reader was shown something older than what was acknowledged, or shown, before it asked.
+    StaleRead,
+    /// A retry with the same Idempotency-Key was given a second version.
+    SecondVersion,
+    /// A conditional write was acknowledged although another write stood in between.
+    LostUpdate,
+    /// An offset was committed past an event that was in neither table nor dead letters.
+    OffsetPassed,
+    /// An event is neither applied nor superseded nor dead.
+    Unaccounted,
+    /// Cache and table differ once drained.
+    CacheDiffers,
+    /// What a client is shown and the table differ once drained.
+    ViewDiffers,
+    /// The last event of a record is not what the table holds: a rebuild of the compacted topic would differ.
+    TailDiffers,
+    /// The pipeline did not drain, or something was left waiting.
+    NotDrained,
+    /// No write was acknowledged as logged once all was healed.
+    NoProgress,
+}
+
+/// Something that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// What.
+    pub rule: Rule,
+    /// With whom and how.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.rule, self.detail)
+    }
+}
+
+/// How many of each rule's violations are told.
+const TOLD: usize = 5;
+
+/// What the judge found.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// By rule: how many, and the first few.
+    broken: BTreeMap<Rule, (u64, Vec<Violation>)>,
+}
+
+impl Verdict {
+    /// Nothing was broken.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.broken.is_empty()
+    }
+
+    /// How often a rule was broken.
+    #[must_use]
+    pub fn count(&self, rule: Rule) -> u64 {
+        self.broken.get(&rule).map_or(0, |(count, _)| *count)
+    }
+
+    /// The first few of each rule.
+    pub fn told(&self) -> impl Iterator<Item = &Violation> {
+        self.broken.values().flat_map(|(_, told)| told)
+    }
+
+    fn add(&mut self, rule: Rule, detail: String) {
+        let (count, told) = self.broken.entry(rule).or_default();
+        *count += 1;
+        if told.len() < TOLD {
+            told.push(Violation { rule, detail });
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (rule, (count, told)) in &self.broken {
+            writeln!(f, "   {rule:?}: {count}")?;
+            for violation in told {
+                writeln!(f, "      {}", violation.detail)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Judges a round.
+#[must_use]
+pub fn judge(evidence: &Evidence) -> Verdict {
+    let case = Case::new(evidence);
+    let mut verdict = Verdict::default();
+    clients::order(&case, &mut verdict);
+    clients::reads(&case, &mut verdict);
+    clients::retries(&case, &mut verdict);
+    clients::conditions(&case, &mut verdict);
+    stores::table(&case, &mut verdict);
+    stores::offsets(&case, &mut verdict);
+    ended(evidence, &mut verdict);
+    // What never arrived differs everywhere: said once is enough.
+    if matches!(evidence.drain, Drain::After(_)) {
+        stores::accounts(&case, &mut verdict);
+        stores::cache(&case, &mut verdict);
+        stores::views(&case, &mut verdict);
+    }
+    verdict
+}
+
+fn ended(evidence: &Evidence, verdict: &mut Verdict) {
+    match &evidence.drain {
+        Drain::NotWithin(bound, what) => verdict.add(Rule::NotDrained, format!("after {bound:?}: {what}")),
+        Drain::After(_) if evidence.waiting != (0, 0) => {
+            let (outbox, unsettled) = evidence.waiting;
+            verdict.add(Rule::NotDrained, format!("{outbox} in the outbox, {unsettled} unsettled"));
+        }
+        Drain::After(_) => {}
+    }
+    if evidence.progress.is_none() {
+        verdict.add(Rule::NoProgress, "no write was logged after the last fault".to_owned());
+    }
+}
+
+/// The evidence, by record.
+struct Case<'e> {
+    evidence: &'e Evidence,
+    writes: HashMap<&'e str, Vec<&'e Written>>,
+    /// The newest version of each record in the topic.
+    logged: HashMap<&'e str, u64>,
+}
+
+impl<'e> Case<'e> {
+    fn new(evidence: &'e Evidence) -> Self {
+        let mut writes: HashMap<&str, Vec<&Written>> = HashMap::new();
+        for write in &evidence.told.writes {
+            writes.entry(&write.id).or_default().push(write);
+        }
+        let mut logged: HashMap<&str, u64> = HashMap::new();
+        for event in &evidence.events {
+            let newest = logged.entry(&event.id).or_default();
+            *newest = (*newest).max(event.version.unwrap_or(0));
+        }
+        Self { evidence, writes, logged }
+    }
+
+    fn writes_of(&self, id: &str) -> &[&'e Written] {
+        self.writes.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether this acknowledgement must be kept. `cached` is as durable as Redis, until the topic has it.
+    fn is_owed(&self, id: &str, acknowledged: &Acknowledged) -> bool {
+        let reached_the_topic = self.logged.get(id).is_some_and(|newest| *newest >= acknowledged.version);
+        acknowledged.state != State::Cached
+            || reached_the_topic
+            || !self.evidence.losses.iter().any(|loss| loss.covers(acknowledged.at))
+    }
+
+    /// The newest write of a record that must be kept, with its version.
+    fn newest_owed(&self, id: &str) -> Option<(u64, &'e Written)> {
+        let owed = self.writes_of(id).iter().flat_map(|write| {
+            write.acknowledged.iter().filter(|told| self.is_owed(id, told)).map(|told| (told.version, *write))
+        });
+        owed.max_by_key(|(version, _)| *version)
+    }
+
+    /// Redis, or the way to it, was hurt before this time.
+    fn is_disturbed_at(&self, at: u64) -> bool {
+        self.evidence.disturbed.is_some_and(|since| since <= at)
+    }
+}

@@ -1,0 +1,247 @@
+//! A round: load and faults, heal, drain, collect, judge.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use stack::{Process, RedisOptions};
+
+use super::checker::{Verdict, judge};
+use super::client::{Capabilities, Crowd, Habits};
+use super::collect;
+use super::evidence::{Drain, Evidence, Sample};
+use super::faults::Fault;
+use super::ground::Ground;
+use super::journal::{Counts, Journal, State};
+use super::schedule::{Candidate, Plan, plan};
+use super::stage::{Service, Stage};
+pub use super::strikes::Struck;
+use super::strikes::strike_all;
+use crate::{Servers, System};
+
+/// Within which a write must be acknowledged as logged once all is healed.
+const PROGRESS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Within which everything must have arrived once the load has ended.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often offsets and table are looked at meanwhile.
+const SAMPLE_EVERY: Duration = Duration::from_millis(700);
+
+/// Megabytes of a disk that runs full.
+const REDIS_DISK: u64 = 64;
+const DATABASE_DISK: u64 = 400;
+
+/// What a campaign plays.
+#[derive(Debug)]
+pub struct Game {
+    /// What may strike.
+    pub faults: Vec<Arc<dyn Fault>>,
+    /// How long the clients work at least.
+    pub load: Duration,
+    /// What the system can do.
+    pub can: Capabilities,
+    /// The place of the bug that it has.
+    pub bug: Option<&'static str>,
+}
+
+/// How a round ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What it was drawn from.
+    pub plan: Plan,
+    /// What struck.
+    pub struck: Vec<Struck>,
+    /// How the writes ended.
+    pub counts: Counts,
+    /// What was broken.
+    pub verdict: Verdict,
+    /// From the end of the last fault until everything had arrived.
+    pub recovery: Duration,
+    /// Services that ended by themselves and were started again, as an orchestrator would.
+    pub died: Vec<Service>,
+    /// The ends of the services' logs, for a round that failed.
+    pub logs: String,
+}
+
+impl Outcome {
+    /// Every fault bit and nothing was broken.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.verdict.is_clean() && self.toothless().next().is_none()
+    }
+
+    /// Faults that did not bite.
+    pub fn toothless(&self) -> impl Iterator<Item = &Struck> {
+        self.struck.iter().filter(|struck| struck.bite.count == 0)
+    }
+}
+
+/// Plays the round of this seed.
+///
+/// # Errors
+/// Something that is not tried failed: a server that does not start, a fault that cannot be brought about or healed.
+pub async fn play(ground: &mut Ground, game: &Game, seed: u64) -> Result<Outcome> {
+    let candidates: Vec<_> =
+        game.faults.iter().map(|fault| Candidate { needs: fault.needs(), weight: fault.weight() }).collect();
+    let plan = plan(seed, &candidates, game.load);
+    let stage = Arc::new(set(ground, game, &plan).await?);
+    let struck = hurt(&stage, game, &plan).await;
+    let Hurt { struck, samples, crowd } = match struck {
+        Ok(hurt) => hurt,
+        Err(error) => return Err(error.context(stage.logs(8).await)),
+    };
+    let died = revive(&stage).await?;
+    let healed = Instant::now();
+    let progress = progress(&stage.journal).await;
+    crowd.stop().await?;
+    let drain = drain(&stage).await;
+    let recovery = healed.elapsed();
+    let evidence = collect(&stage, samples, drain, progress).await;
+    let evidence = match evidence {
+        Ok(evidence) => evidence,
+        Err(error) => return Err(error.context(stage.logs(8).await)),
+    };
+    let verdict = judge(&evidence);
+    let logs = if verdict.is_clean() { String::new() } else { stage.logs(15).await };
+    let counts = stage.journal.counts();
+    clear(&stage).await?;
+    Ok(Outcome { plan, struck, counts, verdict, recovery, died, logs })
+}
+
+async fn set(ground: &mut Ground, game: &Game, plan: &Plan) -> Result<Stage> {
+    let needs = plan.needs;
+    let kafka = ground.kafka(needs.three_nodes == Some(true)).await?;
+    let database = ground.database(needs.database_disk.then_some(DATABASE_DISK))?;
+    let options = RedisOptions { fsync: plan.fsync, clock: needs.clock };
+    let (redis, dir) = ground.redis(options, needs.redis_disk.then_some(REDIS_DISK))?;
+    let node = kafka.nodes.first().copied();
+    let node = node.ok_or_else(|| anyhow::anyhow!("Kafka has no node"))?;
+    let system = System::prepare(Servers { kafka: node, redis, database })?;
+    Stage::set(system, kafka, (dir, plan.fsync), game.bug).await
+}
+
+/// What came of the faults; the clients are still at work.
+struct Hurt {
+    struck: Vec<Struck>,
+    samples: Vec<Sample>,
+    crowd: Crowd,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the sampler is awaited below")]
+async fn hurt(stage: &Arc<Stage>, game: &Game, plan: &Plan) -> Result<Hurt> {
+    let habits = Habits { clients: 8, ids: 200, rest: Duration::from_millis(30), seed: plan.seed, can: game.can };
+    let begun = Instant::now();
+    let crowd = Crowd::start(&stage.system.ingest_url, habits, &stage.journal)?;
+    let over = Arc::new(AtomicBool::new(false));
+    let sampling = tokio::spawn(sample(Arc::clone(stage), Arc::clone(&over)));
+    let struck = strike_all(stage, &game.faults, &plan.planned).await;
+    tokio::time::sleep(game.load.saturating_sub(begun.elapsed())).await;
+    over.store(true, Ordering::Relaxed);
+    let samples = sampling.await??;
+    Ok(Hurt { struck: struck?, samples, crowd })
+}
+
+/// Looks every now and then; where a store does not answer there is nothing to be seen.
+async fn sample(stage: Arc<Stage>, over: Arc<AtomicBool>) -> Result<Vec<Sample>> {
+    let (table, mut samples) = (collect::table(&stage)?, Vec::new());
+    while !over.load(Ordering::Relaxed) {
+        let look = tokio::time::timeout(Duration::from_secs(5), collect::sample(&stage, &table)).await;
+        samples.extend(look.ok().and_then(Result::ok));
+        tokio::time::sleep(SAMPLE_EVERY).await;
+    }
+    Ok(samples)
+}
+
+/// A service that ended is started again. That a killed one was started is its fault's work.
+async fn revive(stage: &Stage) -> Result<Vec<Service>> {
+    let mut died = Vec::new();
+    for service in [Service::Ingest, Service::Persister] {
+        if !stage.process(service).await.as_ref().is_some_and(Process::is_running) {
+            died.push(service);
+            stage.start(service).await?;
+        }
+    }
+    Ok(died)
+}
+
+/// The first write that began after the last fault and was logged.
+async fn progress(journal: &Journal) -> Option<Duration> {
+    let (since, begun) = (journal.now(), Instant::now());
+    while begun.elapsed() < PROGRESS_WITHIN {
+        let told = journal.so_far();
+        let after = told.writes.iter().rev().take_while(|write| write.ended >= since);
+        let mut logged = after.filter(|write| write.begun >= since).flat_map(|write| &write.acknowledged);
+        if logged.any(|told| told.state != State::Cached) {
+            return Some(begun.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    None
+}
+
+async fn drain(stage: &Stage) -> Drain {
+    let begun = Instant::now();
+    loop {
+        let what = match left(stage).await {
+            Ok((0, 0, 0)) => return Drain::After(begun.elapsed()),
+            Ok((outbox, unsettled, behind)) => {
+                format!("{outbox} in the outbox, {unsettled} unsettled, {behind} events not committed")
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        if begun.elapsed() > DRAINED_WITHIN {
+            return Drain::NotWithin(DRAINED_WITHIN, what);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Outbox, unsettled, events that are not committed.
+async fn left(stage: &Stage) -> Result<(u64, u64, i64)> {
+    let (outbox, unsettled) = collect::waiting(&mut collect::redis(stage).await?).await?;
+    Ok((outbox, unsettled, collect::behind(stage).await?))
+}
+
+async fn collect(
+    stage: &Stage,
+    samples: Vec<Sample>,
+    drain: Drain,
+    progress: Option<Duration>,
+) -> Result<Evidence> {
+    let table = collect::table(stage)?;
+    let mut redis = collect::redis(stage).await?;
+    // The cache before the table: what leaves it meanwhile is missing, not different.
+    let cached = collect::cached(&mut redis).await?;
+    let rows = collect::rows(&table).await?;
+    let shown = match drain {
+        Drain::After(_) => collect::views(stage, rows.keys()).await?,
+        Drain::NotWithin(..) => Default::default(),
+    };
+    Ok(Evidence {
+        told: stage.journal.so_far(),
+        rows,
+        events: collect::events(stage).await?,
+        dead: collect::dead(stage).await?,
+        cached,
+        shown,
+        waiting: collect::waiting(&mut redis).await?,
+        committed: collect::offsets(stage).await?,
+        samples,
+        losses: stage.losses().clone(),
+        disturbed: stage.disturbed(),
+        drain,
+        progress,
+    })
+}
+
+/// The next round has servers that nobody else uses.
+async fn clear(stage: &Stage) -> Result<()> {
+    for service in [Service::Ingest, Service::Persister] {
+        if let Some(process) = stage.process(service).await.take() {
+            process.kill()?;
+        }
+    }
+    stage.redis().kill()
+}
