@@ -1,7 +1,7 @@
 # Every command of this project. `make` alone lists them; settings are environment variables (`make help`).
 .DEFAULT_GOAL := help
 .PHONY: help install up up-containers up-processes down down-containers down-processes clean clean-containers \
-	clean-processes doctor test lint fmt model model-short bench bench-seed dashboard
+	clean-processes doctor test chaos lint fmt model model-short bench bench-seed dashboard
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -65,6 +65,13 @@ test: ## run all tests on real servers, on MariaDB and on MySQL, beside a runnin
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 	$(CARGO) build --workspace --profile $(PROFILE) $(WITH_FAIL_POINTS)
 	@crates/stack/test.sh $(CARGO) $(PROFILE)
+
+chaos: ## hurt a whole system and judge what became of the writes: ROUNDS=10 SEED=1 FAULTS=… BUG=… RECORD=1 ARGS="…"
+	@crates/stack/packages.sh
+	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	$(CARGO) build --workspace --profile $(PROFILE) $(WITH_FAIL_POINTS)
+	@$(BUILT)/chaos --rounds=$(or $(ROUNDS),10) --seed=$(or $(SEED),1) $(if $(FAULTS),--faults=$(FAULTS)) \
+		$(if $(BUG),--bug=$(BUG)) $(if $(RECORD),--record) $(ARGS)
 
 lint: ## check formatting, clippy, links in the documentation, shell scripts, container files
 	@crates/stack/packages.sh lint

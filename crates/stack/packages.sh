@@ -2,8 +2,7 @@
 # Installs what the stack, the build and the tests need on a bare Debian 12, and only what is missing.
 #
 #   crates/stack/packages.sh            what `make up` needs
-#   crates/stack/packages.sh test       also what the tests need (faketime, MySQL, Python's readers of topics, docker compose)
-#   crates/stack/packages.sh chaos      also what `make chaos` needs (faketime)
+#   crates/stack/packages.sh test       also what the tests need (MySQL, Python's readers of topics, docker compose)
 #   crates/stack/packages.sh lint       also what only `make lint` needs (docker compose, hadolint)
 #   crates/stack/packages.sh bench      also what the benches need (wrk)
 #   crates/stack/packages.sh doctor     installs nothing: says what is there and what is missing
@@ -118,7 +117,6 @@ list_missing() {
     wants mariadb-client-core have mariadb
     wants redis-tools either redis-server redis-check-rdb
     wants shellcheck have shellcheck
-    case $mode in test | chaos) wants faketime have faketime ;; esac
     [ "$mode" != bench ] || wants wrk have wrk
     [ "$mode" != test ] || have_readers || wants python3-venv python3 -c 'import ensurepip, venv'
     [ "$mode" != lint ] || have_hadolint || wants python3-venv python3 -c 'import ensurepip, venv'

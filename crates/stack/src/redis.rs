@@ -1,5 +1,9 @@
 //! Redis, set as in production: append-only file, a memory bound, eviction only of what has a time to live.
 
+mod clock;
+
+use clock::Clock;
+
 use crate::server::{Place, Server, made};
 use crate::{Spec, Tools, port};
 use anyhow::{Context, Result};
@@ -8,9 +12,6 @@ use std::ops::Deref;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// How far its clock is from the machine's, in seconds.
-const CLOCK: &str = "clock";
 
 /// What Redis keeps on disk, and when it makes sure that it is there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum Fsync {
 pub struct RedisOptions {
     /// What is on disk.
     pub fsync: Fsync,
-    /// Whether [`Redis::step_clock`] works: needs Debian's `libfaketime`.
+    /// Whether [`Redis::step_clock`] works.
     pub clock: bool,
 }
 
@@ -40,6 +41,7 @@ pub struct RedisOptions {
 pub struct Redis {
     server: Server,
     dir: PathBuf,
+    clock: Option<Clock>,
 }
 
 impl Redis {
@@ -52,22 +54,17 @@ impl Redis {
     pub fn start_with(tools: &Tools, place: &Place, options: RedisOptions) -> Result<Self> {
         let dir = made(&place.dir)?;
         let program = called_redis_server(&tools.redis()?, dir)?;
-        let clock = if options.clock { Some(tools.faketime()?) } else { None };
-        std::fs::write(dir.join(CLOCK), "+0")?;
+        let clock = if options.clock { Some(Clock::make(dir)?) } else { None };
         let server = port::settle(place.port, |port| {
             let settings = dir.join("redis.conf");
             std::fs::write(&settings, settings_for(dir, port, options.fsync))?;
             let mut spec = Spec::new("redis", &program, &place.log).arg(settings);
-            if let Some(library) = &clock {
-                spec = spec
-                    .env("LD_PRELOAD", library.to_string_lossy())
-                    .env("FAKETIME_TIMESTAMP_FILE", dir.join(CLOCK).to_string_lossy())
-                    .env("FAKETIME_NO_CACHE", "1")
-                    .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            for (name, value) in clock.iter().flat_map(Clock::environment) {
+                spec = spec.env(name, value);
             }
             Server::start(spec, port, place, Box::new(move || answers(port).unwrap_or(false)))
         })?;
-        Ok(Self { server, dir: dir.to_owned() })
+        Ok(Self { server, dir: dir.to_owned(), clock })
     }
 
     /// Kills it and starts it again without its data, as a new machine would have it.
@@ -85,10 +82,7 @@ impl Redis {
 
     /// Lets its clock be this far from the machine's, at once; only with [`RedisOptions::clock`].
     pub fn step_clock(&self, seconds: i64) -> Result<()> {
-        // At once or not at all: the file is read at every look at the clock.
-        let next = self.dir.join("clock.next");
-        std::fs::write(&next, format!("{seconds:+}"))?;
-        Ok(std::fs::rename(next, self.dir.join(CLOCK))?)
+        self.clock.as_ref().context("this Redis was started with the machine's clock")?.step(seconds)
     }
 
     /// Where to connect; `database` is one of 0 to 999, so that every test can have an empty one.

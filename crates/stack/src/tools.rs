@@ -51,17 +51,6 @@ impl Tools {
         named("redis-server", "Redis").or_else(|_| named("redis-check-rdb", "Redis (package redis-tools)"))
     }
 
-    /// The library that gives a program another clock.
-    pub fn faketime(&self) -> Result<PathBuf> {
-        // The folder is named after the processor.
-        let folders = std::fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path());
-        let found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|file| file.is_file());
-        found.map_or_else(
-            || bail!("missing: libfaketime; to mend it: crates/stack/packages.sh test"),
-            Ok,
-        )
-    }
-
     /// The MariaDB server. (Debian's `mysqld` is MariaDB too.)
     pub fn mariadbd(&self) -> Result<PathBuf> {
         named("mariadbd", "MariaDB (package mariadb-server-core)")

@@ -1,5 +1,6 @@
 //! `make chaos`: plays rounds of a campaign, tells how each ended, and how to play one that failed again alone.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,8 +91,12 @@ fn chosen(names: &[String]) -> Result<Vec<Arc<dyn Fault>>> {
     let names: Vec<_> = names.iter().filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
         let (not_yet, now): (Vec<_>, Vec<_>) = catalogue().into_iter().partition(|fault| fault.not_yet().is_some());
+        let mut missing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for fault in &not_yet {
-            println!("NOT YET: {} is not struck: {}", fault.name(), fault.not_yet().unwrap_or_default());
+            missing.entry(fault.not_yet().unwrap_or_default()).or_default().push(fault.name());
+        }
+        for (rule, faults) in missing {
+            println!("NOT YET, and not struck, {} faults: {rule}\n   {}", faults.len(), faults.join(" "));
         }
         return Ok(now);
     }
@@ -139,7 +144,7 @@ async fn campaign(arguments: &Arguments, bug: Option<Bug>) -> Result<bool> {
                 println!("   again, alone: {}", command(arguments, &names, seed));
                 failed.push(seed);
                 // A server may be in any state.
-                ground = Ground::default();
+                std::mem::take(&mut ground).end()?;
             }
         }
     }

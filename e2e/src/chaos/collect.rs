@@ -102,9 +102,8 @@ pub(super) async fn dead(stage: &Stage) -> Result<HashSet<(i32, i64)>> {
     .await??;
     let coordinates = |read: &crate::topic_reader::Read| {
         let number = |name: &str| read.header(name).and_then(|text| text.parse::<i64>().ok());
-        let partition = number("partition").or_else(|| number("dead.partition"));
-        let offset = number("offset").or_else(|| number("dead.offset"));
-        let (partition, offset) = partition.zip(offset).with_context(|| format!("no coordinates: {read:?}"))?;
+        let coordinates = number("__connect.errors.partition").zip(number("__connect.errors.offset"));
+        let (partition, offset) = coordinates.with_context(|| format!("no coordinates: {read:?}"))?;
         Ok((i32::try_from(partition)?, offset))
     };
     read.iter().map(coordinates).collect()

@@ -74,6 +74,17 @@ impl Default for Ground {
 }
 
 impl Ground {
+    /// Kills them: after a round that left them in an unknown state.
+    ///
+    /// # Errors
+    /// One outlives it.
+    pub fn end(self) -> Result<()> {
+        for brokers in [self.one, self.three].into_iter().flatten() {
+            brokers.nodes.iter().try_for_each(|node| node.kill())?;
+        }
+        self.database.map_or(Ok(()), |database| database.kill())
+    }
+
     /// Kafka of one node, or of three.
     ///
     /// # Errors

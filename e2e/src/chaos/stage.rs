@@ -35,14 +35,15 @@ pub enum Store {
 }
 
 /// Timings in the order that the protocol demands, short enough to wait for.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("ANSWER_DEADLINE_MS", "1000"),
     ("PRODUCE_DEADLINE_MS", "1500"),
     ("RELAY_AFTER_MS", "2000"),
     ("SWEEP_AFTER_MS", "3000"),
-    ("GRACE_MS", "3000"),
+    ("INCOMPLETE_GRACE_MS", "3000"),
     ("SETTLED_TTL_S", "10"),
     ("SESSION_TIMEOUT_MS", "6000"),
+    ("DRAIN_DEADLINE_MS", "3000"),
     ("POLL_INTERVAL_MOST_MS", "8000"),
 ];
 

@@ -5,12 +5,13 @@ use std::path::Path;
 use stack::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "deploy/README.md",
     "docs/ARCHITECTURE.md",
     "docs/BENCHMARKS.md",
     "docs/CONFIGURATION.md",
+    "docs/FAULTS.md",
     "docs/OBSERVABILITY.md",
     "docs/PROTOCOL.md",
     "docs/TYPES.md",

@@ -7,6 +7,8 @@ mod alerts;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod configuration;
 #[cfg(test)]
 mod dashboard;
