@@ -7,14 +7,8 @@
 //! thread.
 
 /// The places, so that a test cannot name one that is not there.
-pub const PLACES: [&str; 6] = [
-    LANE_APPLIED,
-    TABLE_WRITTEN,
-    INTAKE_REVOKING,
-    BUG_COMMIT_BEFORE_APPLY,
-    BUG_VERSION_FIRST,
-    BUG_PHYSICAL_DELETE,
-];
+pub const PLACES: [&str; 6] =
+    [LANE_APPLIED, TABLE_WRITTEN, INTAKE_REVOKING, BUG_COMMIT_BEFORE_APPLY, BUG_VERSION_FIRST, BUG_PHYSICAL_DELETE];
 
 /// The persister has committed a batch in MySQL; its offset is not committed yet.
 pub const LANE_APPLIED: &str = "lane.applied";

@@ -2,6 +2,7 @@
 //! stay; each round has a database, a topic and a consumer group of its own on them, and a Redis of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use stack::{Database, Kafka, KafkaOptions, Kind, Place, Redis, RedisOptions, Tools, shared};
@@ -137,17 +138,14 @@ impl Ground {
 /// with them: see [`apart`].
 fn mount(dir: &std::path::Path, megabytes: u64) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "a full disk needs root: a sized tmpfs is mounted for it");
-    ensure!(is_apart(), "a full disk needs mounts of our own: run it by `make chaos`");
+    ensure!(APART.load(Ordering::Relaxed), "a full disk needs mounts of our own: run it by `make chaos`");
     let options = format!("size={megabytes}m,mode=0755");
     let none = nix::mount::MsFlags::empty();
     nix::mount::mount(Some("tmpfs"), dir, Some("tmpfs"), none, Some(options.as_str())).context("mounting a tmpfs")
 }
 
 /// Whether mounts of this process are its own.
-fn is_apart() -> bool {
-    let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-    of("self").is_some_and(|own| of("1").is_some_and(|first| own != first))
-}
+static APART: AtomicBool = AtomicBool::new(false);
 
 /// Gives this process mounts of its own, so that none of them outlives it. Before any thread is started; does nothing
 /// without root.
@@ -160,5 +158,7 @@ pub fn apart() -> Result<()> {
     }
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context("mounts of its own")?;
     let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
-    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("mounts of its own")
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("mounts of its own")?;
+    APART.store(true, Ordering::Relaxed);
+    Ok(())
 }

@@ -112,12 +112,13 @@ pub struct Told {
 #[derive(Debug)]
 pub struct Journal {
     since: Instant,
+    since_wall: u64,
     told: Mutex<Told>,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { since: Instant::now(), told: Mutex::default() }
+        Self { since: Instant::now(), since_wall: service::clock::now_micros(), told: Mutex::default() }
     }
 }
 
@@ -126,6 +127,12 @@ impl Journal {
     #[must_use]
     pub fn now(&self) -> Micros {
         u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// What this clock showed at a time of the wall clock, in microseconds since 1970, such as a log has.
+    #[must_use]
+    pub fn at(&self, wall: u64) -> Micros {
+        wall.saturating_sub(self.since_wall)
     }
 
     /// Notes a write.

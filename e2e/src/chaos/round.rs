@@ -204,12 +204,7 @@ async fn left(stage: &Stage) -> Result<(u64, u64, i64)> {
     Ok((outbox, unsettled, collect::behind(stage).await?))
 }
 
-async fn collect(
-    stage: &Stage,
-    samples: Vec<Sample>,
-    drain: Drain,
-    progress: Option<Duration>,
-) -> Result<Evidence> {
+async fn collect(stage: &Stage, samples: Vec<Sample>, drain: Drain, progress: Option<Duration>) -> Result<Evidence> {
     let table = collect::table(stage)?;
     let mut redis = collect::redis(stage).await?;
     // The cache before the table: what leaves it meanwhile is missing, not different.
@@ -230,7 +225,7 @@ async fn collect(
         committed: collect::offsets(stage).await?,
         samples,
         losses: stage.losses().clone(),
-        disturbed: stage.disturbed(),
+        disturbed: stage.disturbed().await?,
         drain,
         progress,
     })

@@ -229,10 +229,16 @@ impl Stage {
         self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
     }
 
-    /// Since when Redis, or the way to it, was hurt.
-    #[must_use]
-    pub fn disturbed(&self) -> Option<u64> {
-        *self.disturbed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Since when Redis, or the way to it, was hurt; or ingest found that it does not answer, as it may on a busy machine.
+    ///
+    /// # Errors
+    /// The log of ingest cannot be read.
+    pub async fn disturbed(&self) -> Result<Option<u64>> {
+        let hurt = *self.disturbed.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = self.process(Service::Ingest).await.as_ref().context("ingest")?.log().to_owned();
+        let text = std::fs::read_to_string(log)?;
+        let away = text.lines().filter(|line| line.contains("redis is away")).find_map(stamp);
+        Ok(hurt.into_iter().chain(away.map(|wall| self.journal.at(wall))).min())
     }
 
     /// The name of the topic.
@@ -251,4 +257,11 @@ impl Stage {
         }
         text
     }
+}
+
+/// When a line of a log was written, in microseconds since 1970.
+fn stamp(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once("\"timestamp\":\"")?;
+    let time = chrono::DateTime::parse_from_rfc3339(rest.split_once('"')?.0).ok()?;
+    u64::try_from(time.timestamp_micros()).ok()
 }

@@ -35,7 +35,11 @@ type Done = (Target, Result<Struck>);
 ///
 /// # Errors
 /// A fault could not be brought about or healed; the first one. The others are healed all the same.
-pub(super) async fn strike_all(stage: &Arc<Stage>, faults: &[Arc<dyn Fault>], planned: &[Planned]) -> Result<Vec<Struck>> {
+pub(super) async fn strike_all(
+    stage: &Arc<Stage>,
+    faults: &[Arc<dyn Fault>],
+    planned: &[Planned],
+) -> Result<Vec<Struck>> {
     let begun = Instant::now();
     let (mut on, mut busy, mut ended) = (JoinSet::new(), HashSet::new(), Vec::new());
     for Planned { fault, at, hold } in planned {

@@ -42,7 +42,13 @@ fn train(tools: &KafkaTools, work: &Path, archive: &Path) -> Result<()> {
     let file = work.join("server.properties");
     let server = port::settle(None, |port| {
         port::settle(None, |controller| {
-            std::fs::write(&file, settings::of(&settings::Node { number: 1, port, controllers: &[controller], doors: &[] }, &work.join("data")))?;
+            std::fs::write(
+                &file,
+                settings::of(
+                    &settings::Node { number: 1, port, controllers: &[controller], doors: &[] },
+                    &work.join("data"),
+                ),
+            )?;
             let config = file.to_string_lossy();
             let id = random::hex::<11>()?; // 22 characters, as Kafka wants them
             let format = ["format", "--ignore-formatted", "-t", &id, "-c", &config];

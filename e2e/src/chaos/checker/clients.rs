@@ -9,9 +9,8 @@ use crate::chaos::journal::{Content, Micros, Op, Seen, Written};
 /// Of two writes to a record, one acknowledged before the other began never wins over it (G1); and no two share a version.
 pub(super) fn order(case: &Case<'_>, verdict: &mut Verdict) {
     for (id, writes) in &case.writes {
-        let acknowledged = Ladder::new(
-            writes.iter().flat_map(|write| write.acknowledged.iter().map(|told| (told.at, told.version))),
-        );
+        let acknowledged =
+            Ladder::new(writes.iter().flat_map(|write| write.acknowledged.iter().map(|told| (told.at, told.version))));
         let mut owners: HashMap<u64, &Written> = HashMap::new();
         for write in writes {
             for told in &write.acknowledged {
@@ -19,7 +18,8 @@ pub(super) fn order(case: &Case<'_>, verdict: &mut Verdict) {
                     && before >= told.version
                 {
                     let at = write.begun;
-                    let detail = format!("{id}: a write that began at {at} has {}, before it there was {before}", told.version);
+                    let detail =
+                        format!("{id}: a write that began at {at} has {}, before it there was {before}", told.version);
                     verdict.add(Rule::Order, detail);
                 }
                 if owners.insert(told.version, write).is_some_and(|other| other != *write) {

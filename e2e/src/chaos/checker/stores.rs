@@ -28,7 +28,8 @@ pub(super) fn table(case: &Case<'_>, verdict: &mut Verdict) {
         let deleted = write.op == Op::Delete;
         if row.version < owed {
             let rule = if deleted && row.content.is_some() { Rule::Resurrected } else { Rule::Lost };
-            let detail = format!("{id} was acknowledged at {owed} ({}), the table has {}", said(&write.op), row.version);
+            let detail =
+                format!("{id} was acknowledged at {owed} ({}), the table has {}", said(&write.op), row.version);
             verdict.add(rule, detail);
         } else if row.version == owed {
             match (&write.op, &row.content) {
@@ -63,9 +64,10 @@ fn is_poison(id: &str) -> bool {
 /// At no time was an offset committed past an event that was not applied (G7).
 pub(super) fn offsets(case: &Case<'_>, verdict: &mut Verdict) {
     for sample in &case.evidence.samples {
-        let passed = case.evidence.events.iter().filter(|event| {
-            sample.committed.get(&event.partition).is_some_and(|committed| event.offset < *committed)
-        });
+        let passed =
+            case.evidence.events.iter().filter(|event| {
+                sample.committed.get(&event.partition).is_some_and(|committed| event.offset < *committed)
+            });
         for event in passed.filter(|event| !is_in(event, &sample.table, &case.evidence.dead)) {
             let held = sample.table.get(&event.id);
             let detail = format!("at {} {} was passed, the table had {held:?}", sample.at, told(event));
@@ -120,7 +122,8 @@ pub(super) fn cache(case: &Case<'_>, verdict: &mut Verdict) {
             verdict.add(Rule::CacheDiffers, format!("{id} at {} is still {:?}", entry.version, entry.state));
         }
         if (entry.version, &entry.content) != (row.version, &row.content) {
-            let detail = format!("{id} is cached at {}, the table has {}, or their contents differ", entry.version, row.version);
+            let detail =
+                format!("{id} is cached at {}, the table has {}, or their contents differ", entry.version, row.version);
             verdict.add(Rule::CacheDiffers, detail);
         }
     }

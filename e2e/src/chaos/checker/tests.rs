@@ -49,7 +49,8 @@ fn seen(begun: u64, found: Option<(u64, &str)>) -> Seen {
 /// `a` was put twice and read, `b` was put and deleted; everything has arrived.
 fn good() -> Evidence {
     let mut evidence = Evidence::none();
-    evidence.told.writes = vec![put("a", "one", 0, 16), put("a", "two", 10, 32), put("b", "bee", 0, 16), delete("b", 10, 48)];
+    evidence.told.writes =
+        vec![put("a", "one", 0, 16), put("a", "two", 10, 32), put("b", "bee", 0, 16), delete("b", 10, 48)];
     evidence.told.reads = vec![seen(6, Some((16, "one"))), seen(20, Some((32, "two")))];
     evidence.rows = [("a".to_owned(), row(32, Some("two"))), ("b".to_owned(), row(48, None))].into();
     let event = |offset, id: &str, version| Event { partition: 0, offset, id: id.to_owned(), version: Some(version) };
@@ -154,7 +155,8 @@ fn a_write_without_an_answer_may_be_there_or_not() {
 
 #[test]
 fn cached_is_owed_unless_redis_forgot_it_before_the_topic_had_it() {
-    let cached = |e: &mut Evidence| e.told.writes.push(written("c", Op::Put(content("c")), 100, &[(160, State::Cached)]));
+    let cached =
+        |e: &mut Evidence| e.told.writes.push(written("c", Op::Put(content("c")), 100, &[(160, State::Cached)]));
     assert_eq!(table(cached), [Rule::Lost]);
     let after = |loss: Loss| {
         table(|e| {
@@ -189,7 +191,7 @@ fn cached_is_owed_unless_redis_forgot_it_before_the_topic_had_it() {
 fn versions_rise_in_real_time() {
     assert_eq!(broken(|e| e.told.writes.push(put("a", "late", 30, 24))), [Rule::Order]);
     assert_eq!(broken(|e| e.told.writes.push(put("a", "beside", 12, 24))), [], "it began before the other's answer");
-    assert_eq!(broken(|e| e.told.writes.push(put("a", "same", 12, 32))), [Rule::SharedVersion]);
+    assert!(broken(|e| e.told.writes.push(put("a", "same", 12, 32))).contains(&Rule::SharedVersion));
 }
 
 #[test]
@@ -278,7 +280,7 @@ fn every_event_is_applied_superseded_or_dead() {
         }),
         []
     );
-    assert_eq!(broken(|e| drop(e.committed.insert(0, 3))), [Rule::NotDrained]);
+    assert_eq!(broken(|e| e.committed = [(0, 3)].into()), [Rule::NotDrained]);
 }
 
 #[test]

@@ -14,7 +14,11 @@ use crate::chaos::checker::POISON;
 use crate::chaos::stage::Stage;
 
 pub(super) fn all() -> Vec<Arc<dyn Fault>> {
-    each([Poison { name: "poison-0.1%", of: 1000 }, Poison { name: "poison-10%", of: 10 }, Poison { name: "poison-100%", of: 1 }])
+    each([
+        Poison { name: "poison-0.1%", of: 1000 },
+        Poison { name: "poison-10%", of: 10 },
+        Poison { name: "poison-100%", of: 1 },
+    ])
 }
 
 /// One event of so many is poison.
@@ -41,7 +45,10 @@ impl Fault for Poison {
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
         let (topic, brokers) = (stage.topic(), stage.kafka.direct());
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", brokers).set("partitioner", "murmur2_random").set("message.timeout.ms", "20000");
+        config
+            .set("bootstrap.servers", brokers)
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", "20000");
         let producer: FutureProducer = config.create()?;
         let until = tokio::time::Instant::now() + hold;
         let (mut count, mut wrote) = (0, stage.journal.counts().acknowledged);

@@ -21,7 +21,8 @@ pub(crate) fn start(state: &State, settings: &Settings, started: &mut Vec<&'stat
     start_one(state, settings, started, ("redis", "redis"), settings.redis_port, |place| {
         Redis::start(&tools, place).map(drop)
     })?;
-    let options = KafkaOptions { controller_port: Some(settings.kafka_controller_port), speed: Speed::Full, doors: Vec::new() };
+    let options =
+        KafkaOptions { controller_port: Some(settings.kafka_controller_port), speed: Speed::Full, doors: Vec::new() };
     start_one(state, settings, started, ("kafka", "kafka"), settings.kafka_port, |place| {
         Kafka::start(&tools, place, options).map(drop)
     })?;
