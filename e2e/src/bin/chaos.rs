@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use e2e::chaos::bug::{self, Bug};
 use e2e::chaos::client::Capabilities;
-use e2e::chaos::faults::{Fault, catalogue};
+use e2e::chaos::faults::{Fault, catalogue, not_yet};
 use e2e::chaos::ground::{self, Ground};
 use e2e::chaos::record::Record;
 use e2e::chaos::round::{Game, Outcome, play};
@@ -78,7 +78,7 @@ fn begin(arguments: &Arguments) -> Result<bool> {
 
 fn list() {
     for fault in catalogue() {
-        let not_yet = fault.not_yet().map(|rule| format!("   NOT YET: {rule}")).unwrap_or_default();
+        let not_yet = not_yet(&fault.name()).map(|rule| format!("   NOT YET: {rule}")).unwrap_or_default();
         println!("{}{not_yet}", fault.name());
     }
     for bug in bug::BUGS {
@@ -90,10 +90,12 @@ fn list() {
 fn chosen(names: &[String]) -> Result<Vec<Arc<dyn Fault>>> {
     let names: Vec<_> = names.iter().filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
-        let (not_yet, now): (Vec<_>, Vec<_>) = catalogue().into_iter().partition(|fault| fault.not_yet().is_some());
+        let (not_yet, now): (Vec<_>, Vec<_>) =
+            catalogue().into_iter().partition(|fault| not_yet(&fault.name()).is_some());
         let mut missing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for fault in &not_yet {
-            missing.entry(fault.not_yet().unwrap_or_default()).or_default().push(fault.name());
+            let name = fault.name();
+            missing.entry(not_yet(&name).unwrap_or_default()).or_default().push(name);
         }
         for (rule, faults) in missing {
             println!("NOT YET, and not struck, {} faults: {rule}\n   {}", faults.len(), faults.join(" "));

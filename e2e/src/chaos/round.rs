@@ -205,7 +205,7 @@ async fn left(stage: &Stage) -> Result<(u64, u64, i64)> {
 }
 
 async fn collect(stage: &Stage, samples: Vec<Sample>, drain: Drain, progress: Option<Duration>) -> Result<Evidence> {
-    let table = collect::table(stage)?;
+    let (table, losses) = (collect::table(stage)?, stage.losses().clone());
     let mut redis = collect::redis(stage).await?;
     // The cache before the table: what leaves it meanwhile is missing, not different.
     let cached = collect::cached(&mut redis).await?;
@@ -224,7 +224,7 @@ async fn collect(stage: &Stage, samples: Vec<Sample>, drain: Drain, progress: Op
         waiting: collect::waiting(&mut redis).await?,
         committed: collect::offsets(stage).await?,
         samples,
-        losses: stage.losses().clone(),
+        losses,
         disturbed: stage.disturbed().await?,
         drain,
         progress,

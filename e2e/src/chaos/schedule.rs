@@ -67,6 +67,8 @@ pub fn plan(seed: u64, candidates: &[Candidate], load: Duration) -> Plan {
         }
         at += Duration::from_millis(random.random_range(2_000..5_000));
     }
+    // A disk that nothing is written to never is full.
+    let fsync = if needs.redis_disk && fsync == Fsync::NoFile { Fsync::EverySecond } else { fsync };
     Plan { seed, fsync, needs, planned }
 }
 

@@ -32,10 +32,6 @@ impl Fault for Full {
         Needs { redis_disk: redis, database_disk: !redis, ..Needs::default() }
     }
 
-    fn not_yet(&self) -> Option<&'static str> {
-        (self.0 == Store::Redis).then_some("R4, R8, R11: writes past Redis, and settles that were lost")
-    }
-
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
         let folder: PathBuf = match self.0 {
             Store::Redis => {
@@ -47,12 +43,29 @@ impl Fault for Full {
         let ballast = folder.join("ballast");
         let count = fill(&ballast).with_context(|| format!("filling {}", folder.display()))?;
         tokio::time::sleep(hold).await;
+        let noticed = if self.0 == Store::Redis { redis_notices(stage).await } else { Ok(()) };
         // What was freed meanwhile, a server's own log among it, is taken as well.
         let full = is_full(&folder);
         std::fs::remove_file(&ballast)?;
         ensure!(full, "there was room on the disk");
+        noticed?;
         Ok(Bite { what: "kilobytes were taken", count })
     }
+}
+
+/// Waits until Redis says that it cannot write its file.
+async fn redis_notices(stage: &Stage) -> Result<()> {
+    let client = ::redis::Client::open(stage.system.redis_url.as_str())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let until = tokio::time::Instant::now() + Duration::from_secs(10);
+    while tokio::time::Instant::now() < until {
+        let said: String = ::redis::cmd("INFO").arg("persistence").query_async(&mut connection).await?;
+        if said.contains("aof_last_write_status:err") {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("Redis wrote its file all the same")
 }
 
 /// Writes until nothing more fits; how many kilobytes that were.

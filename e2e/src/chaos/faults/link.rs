@@ -56,13 +56,6 @@ impl Fault for Link {
         1
     }
 
-    fn not_yet(&self) -> Option<&'static str> {
-        match self.link {
-            (_, Store::Redis, _) => Some("R4, R8, R11: writes past Redis, and settles that were lost"),
-            _ => None,
-        }
-    }
-
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
         let (service, store, _) = self.link;
         if store == Store::Redis {

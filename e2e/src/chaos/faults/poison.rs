@@ -38,10 +38,6 @@ impl Fault for Poison {
         Target::Topic
     }
 
-    fn not_yet(&self) -> Option<&'static str> {
-        Some("R13, G8: there are no dead letters, a poison holds its lane")
-    }
-
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
         let (topic, brokers) = (stage.topic(), stage.kafka.direct());
         let mut config = ClientConfig::new();

@@ -46,13 +46,6 @@ impl Fault for Hurt {
         Target::Store(Store::Redis)
     }
 
-    fn not_yet(&self) -> Option<&'static str> {
-        match self.0 {
-            What::Emptied | What::Flushed => Some("R15: a loss does not raise the epoch"),
-            What::Killed | What::Restarted | What::Frozen => Some("R11: a settle that is lost leaves its record"),
-        }
-    }
-
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
         let redis = stage.redis();
         stage.disturb();
