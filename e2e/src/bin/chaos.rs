@@ -90,10 +90,10 @@ fn list() {
 fn chosen(names: &[String]) -> Result<Vec<Arc<dyn Fault>>> {
     let names: Vec<_> = names.iter().filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
-        let (not_yet, now): (Vec<_>, Vec<_>) =
+        let (waiting, now): (Vec<_>, Vec<_>) =
             catalogue().into_iter().partition(|fault| not_yet(&fault.name()).is_some());
         let mut missing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for fault in &not_yet {
+        for fault in &waiting {
             let name = fault.name();
             missing.entry(not_yet(&name).unwrap_or_default()).or_default().push(name);
         }
