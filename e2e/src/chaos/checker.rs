@@ -191,6 +191,11 @@ impl<'e> Case<'e> {
         owed.max_by_key(|(version, _)| *version)
     }
 
+    /// Whether a reader at this time may have been shown the row although there was something newer.
+    fn is_blind(&self, begun: u64, ended: u64) -> bool {
+        self.is_disturbed_at(ended) || self.evidence.blind.iter().any(|(from, to)| begun <= *to && ended >= *from)
+    }
+
     /// Redis, or the way to it, was hurt before this time.
     fn is_disturbed_at(&self, at: u64) -> bool {
         self.evidence.disturbed.is_some_and(|since| since <= at)

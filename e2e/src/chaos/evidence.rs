@@ -107,6 +107,9 @@ pub struct Evidence {
     /// From when on reads may be older than what was acknowledged (PROTOCOL section 3, 6), and a key or a precondition
     /// may not have been seen (3 to 5): Redis, or the way to it, was hurt.
     pub disturbed: Option<Micros>,
+    /// From when until when an ingest that had just started may not have met Redis yet: it shows the row then, which may be
+    /// older than what is cached.
+    pub blind: Vec<(Micros, Micros)>,
     /// How it ended.
     pub drain: Drain,
     /// How long after the last fault the first write was acknowledged as logged.
@@ -129,6 +132,7 @@ impl Evidence {
             samples: Vec::new(),
             losses: Vec::new(),
             disturbed: None,
+            blind: Vec::new(),
             drain: Drain::After(Duration::ZERO),
             progress: Some(Duration::ZERO),
         }

@@ -205,6 +205,7 @@ async fn left(stage: &Stage) -> Result<(u64, u64, i64)> {
 }
 
 async fn collect(stage: &Stage, samples: Vec<Sample>, drain: Drain, progress: Option<Duration>) -> Result<Evidence> {
+    let (disturbed, blind) = stage.disturbed().await?;
     let (table, losses) = (collect::table(stage)?, stage.losses().clone());
     let mut redis = collect::redis(stage).await?;
     // The cache before the table: what leaves it meanwhile is missing, not different.
@@ -225,7 +226,8 @@ async fn collect(stage: &Stage, samples: Vec<Sample>, drain: Drain, progress: Op
         committed: collect::offsets(stage).await?,
         samples,
         losses,
-        disturbed: stage.disturbed().await?,
+        disturbed,
+        blind,
         drain,
         progress,
     })

@@ -47,6 +47,9 @@ const SETTINGS: [(&str, &str); 9] = [
     ("POLL_INTERVAL_MOST_MS", "8000"),
 ];
 
+/// How long an ingest that has just started may not have met Redis yet, in microseconds; after it, it says that it is away.
+const MEETING: u64 = 1_500_000;
+
 /// A system that is about to be hurt.
 #[derive(Debug)]
 pub struct Stage {
@@ -229,16 +232,19 @@ impl Stage {
         self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
     }
 
-    /// Since when Redis, or the way to it, was hurt; or ingest found that it does not answer, as it may on a busy machine.
+    /// Since when Redis, or the way to it, was hurt; or ingest found that it does not answer, as it may on a busy machine. And
+    /// when an ingest that had just started may not have met Redis yet.
     ///
     /// # Errors
     /// The log of ingest cannot be read.
-    pub async fn disturbed(&self) -> Result<Option<u64>> {
+    pub async fn disturbed(&self) -> Result<(Option<u64>, Vec<(u64, u64)>)> {
         let hurt = *self.disturbed.lock().unwrap_or_else(PoisonError::into_inner);
         let log = self.process(Service::Ingest).await.as_ref().context("ingest")?.log().to_owned();
         let text = std::fs::read_to_string(log)?;
-        let away = text.lines().filter(|line| line.contains("redis is away")).find_map(stamp);
-        Ok(hurt.into_iter().chain(away.map(|wall| self.journal.at(wall))).min())
+        let said = |what| text.lines().filter(move |line| line.contains(what)).filter_map(stamp);
+        let since = hurt.into_iter().chain(said("redis is away").map(|wall| self.journal.at(wall))).min();
+        let starts = said("ingest takes records").map(|wall| self.journal.at(wall));
+        Ok((since, starts.map(|at| (at, at + MEETING)).collect()))
     }
 
     /// The name of the topic.

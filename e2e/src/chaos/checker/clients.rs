@@ -47,7 +47,9 @@ pub(super) fn reads(case: &Case<'_>, verdict: &mut Verdict) {
             {
                 verdict.add(Rule::Phantom, format!("a reader of {id} was shown {}: {why}", content.name));
             }
-            let Some(before) = known.before(seen.begun).filter(|_| !case.is_disturbed_at(seen.ended)) else { continue };
+            let Some(before) = known.before(seen.begun).filter(|_| !case.is_blind(seen.begun, seen.ended)) else {
+                continue;
+            };
             match &seen.found {
                 Some((version, _)) if *version < before => {
                     let detail = format!("{id}: shown {version} at {}, {before} was known before", seen.begun);

@@ -214,6 +214,14 @@ fn readers_never_see_a_record_go_back() {
         [],
         "an away write is not seen before it is settled"
     );
+    let after_a_start = |until| {
+        broken(move |e| {
+            e.blind.push((25, until));
+            e.told.reads.push(seen(30, Some((16, "one"))));
+        })
+    };
+    assert_eq!(after_a_start(30), [], "ingest had just started");
+    assert_eq!(after_a_start(29), [Rule::StaleRead], "it had met Redis by then");
     assert_eq!(broken(|e| e.told.reads.push(seen(30, Some((64, "who?"))))), [Rule::Phantom]);
 }
 
