@@ -9,9 +9,12 @@ mod hold;
 mod intake;
 mod lane;
 mod metrics;
+mod purge;
 mod reassert;
+mod replay;
 mod settings;
 mod settle;
 mod unknown;
+mod verify;
 
 pub use commands::{Arguments, Command};

@@ -9,6 +9,7 @@ pub mod answers;
 mod cache;
 pub mod connect;
 pub mod failure;
+pub mod inspect;
 mod keys;
 mod reply;
 mod scripts;
@@ -21,6 +22,7 @@ pub use answers::{
 pub use cache::Cache;
 pub use connect::{ConnectError, Connector, Reading};
 pub use failure::CacheError;
+pub use inspect::{Found, FoundRecord, Heads, Inspector, Scan};
 pub use keys::{SHARDS, Shard};
 pub use settings::{RedisAccess, RedisSettings};
 pub use writer::{WriteQueue, Writer};

@@ -13,6 +13,16 @@ const LINGER: Duration = Duration::from_secs(3);
 /// Settings at fault, as clap has it for a command line that it does not understand.
 const SETTINGS_AT_FAULT: u8 = 2;
 
+/// How a command has ended whose exit code says more than that it failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Ended {
+    /// The exit code.
+    pub code: u8,
+    /// For a human.
+    pub why: String,
+}
+
 /// A command line and what it starts.
 pub trait Program: clap::Parser {
     /// The process' own settings; `None` for a command that only asks something, and says what is wrong in plain words.
@@ -119,5 +129,5 @@ pub fn run(log: &str, main: impl Future<Output = anyhow::Result<()>>) -> ExitCod
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     tracing::error!("{error:#}");
-    ExitCode::FAILURE
+    error.downcast_ref::<Ended>().map_or(ExitCode::FAILURE, |ended| ExitCode::from(ended.code))
 }

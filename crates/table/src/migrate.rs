@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 use crate::ddl::{self, quoted};
 use crate::existing::Existing;
 use crate::plan::{Plan, plan, refused};
+use crate::replays::CREATE_REPLAYS;
 use crate::{Database, TableError};
 
 /// One row per entity. A leading underscore keeps it apart from every entity's table.
@@ -65,6 +66,7 @@ impl Database {
     pub async fn migrate(&self, entity: &Entity, partitions: i32) -> Result<Migrated, TableError> {
         self.altering(async |connection| {
             connection.execute(CREATE_MARKS).await?;
+            connection.execute(CREATE_REPLAYS).await?;
             connection.execute(AssertSqlSafe(ddl::create_table(entity.name(), entity))).await?;
             let Plan { changes, migrated, .. } = fitting(connection, entity).await?.unwrap_or_default();
             alter(connection, entity.name(), &changes).await?;

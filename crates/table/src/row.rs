@@ -35,7 +35,7 @@ impl EntityTable {
         row.map(|row| self.stored(&row)).transpose()
     }
 
-    fn stored(&self, row: &MySqlRow) -> Result<StoredRow, TableError> {
+    pub(crate) fn stored(&self, row: &MySqlRow) -> Result<StoredRow, TableError> {
         let fields = self.entity.fields();
         let version = version(row.try_get_unchecked(fields.len())?)?;
         if row.try_get_unchecked::<bool, _>(fields.len() + 1)? {

@@ -1,14 +1,24 @@
 //! The command line of the persister: one file per command.
 
 mod migrate;
+mod purge;
+mod replay;
 mod run;
+mod verify;
+
+use std::io::Write as _;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use service::healthcheck;
+use record::{Catalog, Entity};
 use service::process::Program;
 use service::settings::{Findings, ProcessSettings};
+use service::{healthcheck, schemas};
 
 pub use migrate::MigrateSettings;
+pub use purge::PurgeSettings;
+pub use replay::ReplaySettings;
+pub use verify::VerifySettings;
 
 pub use crate::settings::{AdminSettings, RunSettings};
 
@@ -28,6 +38,12 @@ pub enum Command {
     Run(Box<RunSettings>),
     /// Publish schemas, create topics and tables, or add what they lack. Safe to run twice, and by two at once.
     Migrate(Box<MigrateSettings>),
+    /// Compare cache, topic and table: exit 0 if they agree, 1 if they differ, 2 if they could not be compared.
+    Verify(Box<VerifySettings>),
+    /// Bring what a topic holds into its table once more: exit 0, 1 if events could not be applied, 2 if it did not end.
+    Replay(Box<ReplaySettings>),
+    /// Delete old tombstones from the tables: exit 0, or 2 if nothing may be purged now.
+    Purge(Box<PurgeSettings>),
     /// Ask the running service of the same settings whether it is ready: exit 0 if it is, 1 if not.
     Healthcheck(AdminSettings),
 }
@@ -37,6 +53,9 @@ impl Program for Arguments {
         match &self.command {
             Command::Run(settings) => Some(&settings.process),
             Command::Migrate(settings) => Some(&settings.process),
+            Command::Verify(settings) => Some(&settings.process),
+            Command::Replay(settings) => Some(&settings.process),
+            Command::Purge(settings) => Some(&settings.process),
             Command::Healthcheck(_) => None,
         }
     }
@@ -45,6 +64,9 @@ impl Program for Arguments {
         match &self.command {
             Command::Run(settings) => settings.findings(),
             Command::Migrate(settings) => settings.findings(),
+            Command::Verify(settings) => settings.findings(),
+            Command::Replay(settings) => settings.findings(),
+            Command::Purge(settings) => settings.findings(),
             Command::Healthcheck(_) => Findings::default(),
         }
     }
@@ -53,9 +75,35 @@ impl Program for Arguments {
         match self.command {
             Command::Run(settings) => run::run(*settings).await,
             Command::Migrate(settings) => migrate::migrate(*settings).await,
+            Command::Verify(settings) => verify::verify(*settings).await,
+            Command::Replay(settings) => replay::replay(*settings).await,
+            Command::Purge(settings) => purge::purge(*settings).await,
             Command::Healthcheck(admin) => healthcheck::ask(admin.admin_listen).await,
         }
     }
+}
+
+/// The entities that were asked for, all where none were named.
+fn chosen<'c>(catalog: &'c Catalog, named: &[String]) -> impl Iterator<Item = &'c Arc<Entity>> {
+    catalog.iter().filter(move |entity| named.is_empty() || named.iter().any(|name| name == entity.name()))
+}
+
+/// Finds names that no schema has, and what is wrong with the schemas.
+fn unknown_entities(process: &ProcessSettings, named: &[String], found: &mut Findings) {
+    match schemas::load(&process.schemas_dir) {
+        Ok(catalog) => found.faults.extend(
+            named
+                .iter()
+                .filter(|name| catalog.get(name).is_none())
+                .map(|name| format!("--entity: there is no schema of {name}")),
+        ),
+        Err(error) => found.faults.extend(error.faults()),
+    }
+}
+
+/// A result goes to stdout, where nothing else does. Whoever reads may have gone.
+fn say(text: &str) {
+    std::io::stdout().write_all(text.as_bytes()).ok();
 }
 
 /// A topic cannot grow in place: a delete and the write before it may lie in different partitions then.
@@ -89,7 +137,9 @@ mod tests {
     #[test]
     fn defaults_are_without_fault() {
         assert_eq!(found("run", &[]), Findings::default());
-        assert_eq!(found("migrate", &[]), Findings::default());
+        for (command, flags) in [("migrate", &[][..]), ("verify", &[]), ("purge", &[]), ("replay", &["--all"])] {
+            assert_eq!(found(command, flags), Findings::default(), "{command}");
+        }
     }
 
     #[test]
@@ -101,5 +151,10 @@ mod tests {
         let flags = ["--topic-partitions=0", "--topic-replicas=2", "--database-connections=1"];
         assert_eq!(found("migrate", &flags).faults.len(), 3);
         assert_eq!(found("migrate", &["--topic-replicas=1", "--allow-single-broker"]).faults.len(), 0);
+        let flags = ["--looks-most=1", "--ids-in-memory-most=0", "--entity=users,nobody"];
+        assert_eq!(found("verify", &flags).faults.len(), 3);
+        assert_eq!(found("purge", &["--chunk=0", "--entity=nobody"]).faults.len(), 2);
+        let flags = ["--since=2026-11-28T06:00:00Z", "--from-offset=0=1,1=5", "--reset-purge-mark"];
+        assert_eq!(found("replay", &flags).faults.len(), 3);
     }
 }

@@ -1,0 +1,202 @@
+//! PROTOCOL R19: events once more on the ordinary way into the table, outside of the group.
+//!
+//! decode → newest version per record → one guarded transaction with its read-back → settle. What a lane does beyond that for
+//! the topic's sake (re-asserts, late tombstones, offsets, lag) a replay leaves alone: the lanes do it, or have done it. What cannot
+//! be applied holds nothing: it is bisected out, counted and named, and never dead-lettered again.
+
+mod pace;
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use cache::Settled;
+use record::{Change, Decoded, Event, Version};
+use service::{Backoff, FailureClass, clock};
+use table::{EntityTable, Held, Incoming, TableError};
+use tokio_util::sync::CancellationToken;
+use topic::Envelope;
+
+pub(crate) use pace::Pace;
+
+use crate::batch::{Coalesced, coalesce};
+use crate::settle::Settler;
+
+/// What has become of events so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) events: u64,
+    /// Rows that are not as they were before.
+    pub(crate) changed: u64,
+    /// Events that a lane has moved to the dead letters: left out.
+    pub(crate) dead: u64,
+    /// Events that cannot be applied.
+    pub(crate) poison: u64,
+    /// The first of them, each with its coordinates and why.
+    pub(crate) named: Vec<String>,
+}
+
+/// How many poisonous events are named.
+const NAMED: usize = 100;
+
+impl Tally {
+    fn poison(&mut self, number: i32, offset: i64, why: &str) {
+        tracing::warn!(partition = number, offset, why, "the event at {number}/{offset} cannot be applied: {why}");
+        self.poison += 1;
+        if self.named.len() < NAMED {
+            self.named.push(format!("{number}/{offset}: {why}"));
+        }
+    }
+}
+
+/// The way of one entity's events.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub(crate) table: EntityTable,
+    pub(crate) settler: Settler,
+    /// Coordinates of what lies among the dead letters already.
+    pub(crate) dead: HashSet<(i32, i64)>,
+    pub(crate) future_most: Duration,
+    pub(crate) stopping: CancellationToken,
+}
+
+/// An event that is one, with its coordinates.
+#[derive(Clone, Debug)]
+struct Ready<'a> {
+    number: i32,
+    offset: i64,
+    event: Event<'a>,
+}
+
+/// Why some events did not go through.
+enum Failed {
+    /// One of them never will.
+    Poison(String),
+    Table(TableError),
+}
+
+impl Replay {
+    /// Brings a batch into the table, whatever is in it.
+    ///
+    /// # Errors
+    /// The database refuses all work for a reason that does not pass, or the replay is to stop. The batch may have been
+    /// applied in part, and comes again.
+    pub(crate) async fn bring(&self, batch: &[(i32, Envelope)], tally: &mut Tally) -> anyhow::Result<()> {
+        let latest = clock::now_micros().saturating_add(clock::micros(self.future_most));
+        let mut events = Vec::with_capacity(batch.len());
+        for (number, envelope) in batch {
+            let (number, offset) = (*number, envelope.offset);
+            tally.events += 1;
+            if self.dead.contains(&(number, offset)) {
+                tally.dead += 1;
+                continue;
+            }
+            match envelope.decode() {
+                Decoded::Event(event) if event.version.birth_micros() > latest => {
+                    tally.poison(number, offset, "its version lies in the future");
+                }
+                Decoded::Event(event) => events.push(Ready { number, offset, event }),
+                Decoded::Poison(poison) => tally.poison(number, offset, &poison.detail),
+            }
+        }
+        if events.is_empty() { Ok(()) } else { self.apply(&events, tally).await }
+    }
+
+    /// Halves what is refused until the poison is alone. The order among halves is free: the guard sorts it out (R13).
+    fn apply<'s>(
+        &'s self,
+        events: &'s [Ready<'s>],
+        tally: &'s mut Tally,
+    ) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 's>> {
+        Box::pin(async move {
+            let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(10));
+            loop {
+                match (self.transact(events, tally).await, events) {
+                    (Ok(()), _) => return Ok(()),
+                    (Err(Failed::Poison(why)), [one]) => {
+                        tally.poison(one.number, one.offset, &why);
+                        return Ok(());
+                    }
+                    (Err(Failed::Poison(_)), _) => {
+                        let (first, second) = events.split_at(events.len() / 2);
+                        self.apply(first, tally).await?;
+                        return self.apply(second, tally).await;
+                    }
+                    (Err(Failed::Table(error)), _) if error.class() == FailureClass::Fatal => return Err(error.into()),
+                    (Err(Failed::Table(error)), _) => {
+                        tracing::warn!(%error, "the replay waits: {error}");
+                        tokio::select! {
+                            () = tokio::time::sleep(backoff.next(rand::random())) => {}
+                            () = self.stopping.cancelled() => anyhow::bail!("told to stop"),
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// R13 without what is the lanes' own, and R14.
+    async fn transact(&self, events: &[Ready<'_>], tally: &mut Tally) -> Result<(), Failed> {
+        let records = coalesce(events.iter().map(|ready| (ready.offset, ready.event.clone())));
+        let incoming = records.iter().map(|record| self.incoming(record)).collect::<Result<Vec<_>, _>>()?;
+        let held = self.write(&incoming).await?;
+        for ((record, row), held) in records.iter().zip(&incoming).zip(held) {
+            // Another record's row held a unique key, and may have given it up in this very batch.
+            let held = match held {
+                Some(held) => Some(held),
+                None => self.write(std::slice::from_ref(row)).await?.into_iter().next().flatten(),
+            };
+            match held {
+                Some(held) => self.settle(record, held, tally),
+                None if events.len() == 1 => return Err(Failed::Poison(DISPLACED.to_owned())),
+                None => {
+                    // Older versions of it may have had another key.
+                    let own: Vec<_> = events.iter().filter(|ready| ready.event.id == record.id).cloned().collect();
+                    self.one_by_one(&own, tally).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn one_by_one(&self, events: &[Ready<'_>], tally: &mut Tally) -> Result<(), Failed> {
+        for ready in events {
+            let done = Box::pin(self.transact(std::slice::from_ref(ready), tally)).await;
+            match done {
+                Err(Failed::Poison(why)) => tally.poison(ready.number, ready.offset, &why),
+                ended => ended?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, incoming: &[Incoming<'_>]) -> Result<Vec<Option<Held>>, Failed> {
+        self.table.apply(incoming, clock::now_micros()).await.map_err(|error| match error.class() {
+            FailureClass::Poison => Failed::Poison(error.to_string()),
+            _ => Failed::Table(error),
+        })
+    }
+
+    fn incoming<'r>(&self, record: &'r Coalesced<'_>) -> Result<Incoming<'r>, Failed> {
+        let content = match &record.change {
+            Change::Tombstone => None,
+            Change::Upsert { schema, datum } => {
+                let read = self.table.entity().read_avro(*schema, datum);
+                Some(read.map_err(|fault| Failed::Poison(fault.to_string()))?)
+            }
+        };
+        let (version, offset): (Version, i64) = (record.version, record.offset);
+        Ok(Incoming { id: record.id.clone(), version, offset, record: content })
+    }
+
+    fn settle(&self, record: &Coalesced<'_>, held: Held, tally: &mut Tally) {
+        if held.fresh && held.version == record.version {
+            tally.changed += 1;
+        }
+        let entity = self.table.entity().name().to_owned();
+        self.settler.settle(Settled { entity, id: record.id.clone(), held: held.version });
+    }
+}
+
+const DISPLACED: &str = "its row conflicts with another id's in a unique key of the table";
