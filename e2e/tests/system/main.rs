@@ -9,6 +9,8 @@ mod bad_input;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod configuration;
 #[cfg(test)]
 mod dashboard;
@@ -35,6 +37,12 @@ mod promql;
 #[cfg(test)]
 mod publisher;
 #[cfg(test)]
+mod purge;
+#[cfg(test)]
 mod readers;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod verify;

@@ -20,7 +20,7 @@ struct Cli {
     kafka: KafkaSettings,
 }
 
-fn publisher(system: &System) -> Result<Publisher> {
+pub(crate) fn publisher(system: &System) -> Result<Publisher> {
     let brokers = system.servers.kafka.brokers();
     Ok(Publisher::new(&Cli::parse_from(["test", "--kafka-brokers", brokers.as_str()]).kafka)?)
 }

@@ -145,7 +145,7 @@ impl ReplayMetrics {
         let counter = |name, help| metrics.counter_vec(name, help, &["entity"]);
         Self {
             events: counter("replay_events_total", "Events that a replay has brought to the table"),
-            changed: counter("replay_rows_changed_total", "Rows that a replay has made or changed"),
+            changed: counter("replay_rows_changed_total", "Changes of rows by a replay"),
             poison: counter("replay_poison_total", "Events that a replay could not apply"),
             remaining: metrics.gauge_vec(
                 "replay_remaining_events",

@@ -27,7 +27,7 @@ use crate::settle::Settler;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) events: u64,
-    /// Rows that are not as they were before.
+    /// Changes of rows: a row that several batches change counts in each.
     pub(crate) changed: u64,
     /// Events that a lane has moved to the dead letters: left out.
     pub(crate) dead: u64,
