@@ -143,7 +143,7 @@ async fn r18_no_purge_while_the_cache_is_in_doubt_or_away() -> Result<()> {
     drained(&system).await?;
     // Nobody is to mend what is planted.
     system.ingest.take().context("ingest")?.kill()?;
-    system.persister.take().context("persister")?.kill()?;
+    system.persister.take().context("persister")?.stop(Duration::from_secs(20))?;
     let mut cache = redis(&system).await?;
     let () = ::redis::cmd("SET").arg("wb:{07}:incomplete").arg(1).query_async(&mut cache).await?;
     let said = purge_now(&system).await?;

@@ -107,7 +107,8 @@ impl Comparison {
         }
         drop(heaps);
         let entity = self.table.entity().name();
-        let number = suspects.len();
+        let number = suspects.len() as u64;
+        compared.suspects = number;
         tracing::info!(
             entity,
             ids = compared.ids,

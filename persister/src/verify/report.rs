@@ -26,6 +26,8 @@ pub(crate) struct Compared {
     pub(super) cached: u64,
     /// Events that are no events of the entity.
     pub(super) poison: u64,
+    /// Ids that did not agree at first, and were looked at alone.
+    pub(super) suspects: u64,
     pub(super) different: Vec<Different>,
     /// Ids that differed at every look, each time in other versions.
     pub(super) in_motion: Vec<Box<str>>,
@@ -37,7 +39,18 @@ impl Compared {
     pub(super) fn of(entity: &str) -> Self {
         let entity = entity.to_owned();
         let (different, in_motion) = (Vec::new(), Vec::new());
-        Self { entity, ids: 0, events: 0, rows: 0, cached: 0, poison: 0, different, in_motion, unlooked: 0 }
+        Self {
+            entity,
+            ids: 0,
+            events: 0,
+            rows: 0,
+            cached: 0,
+            poison: 0,
+            suspects: 0,
+            different,
+            in_motion,
+            unlooked: 0,
+        }
     }
 
     /// Whether any id differs for certain.
@@ -112,6 +125,7 @@ impl Compared {
             "rows": self.rows,
             "cached": self.cached,
             "poison": self.poison,
+            "looked_at_again": self.suspects,
             "different": self.different.len(),
             "differing": different.collect::<Vec<_>>(),
             "in_motion": self.in_motion.len(),
