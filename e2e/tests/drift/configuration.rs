@@ -23,7 +23,8 @@ fn text() -> String {
 fn programs() -> Vec<(&'static str, Command)> {
     let persister = Persister::command();
     let of = |name: &str| persister.find_subcommand(name).expect("a command").clone();
-    vec![("ingest", Ingest::command()), ("run", of("run")), ("migrate", of("migrate"))]
+    let commands = ["run", "migrate", "verify", "replay", "purge"].map(|name| (name, of(name)));
+    [("ingest", Ingest::command())].into_iter().chain(commands).collect()
 }
 
 /// A setting and who reads it.
@@ -120,7 +121,9 @@ fn every_setting_has_a_variable_of_its_name_and_hides_what_is_secret() {
     for (program, command) in programs() {
         for arg in command.get_arguments() {
             let long = arg.get_long().expect("a flag");
-            if ["check-config", "print-config"].contains(&long) {
+            // What is said of one call only is no setting.
+            if ["check-config", "print-config", "json", "dry-run", "all", "resume", "reset-purge-mark"].contains(&long)
+            {
                 continue;
             }
             let variable = arg.get_env().and_then(|name| name.to_str()).unwrap_or_else(|| panic!("{program} --{long}"));

@@ -27,7 +27,14 @@ fn both(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-const CHECKED: [&[&str]; 3] = [&["ingest"], &["persister", "run"], &["persister", "migrate"]];
+const CHECKED: [&[&str]; 6] = [
+    &["ingest"],
+    &["persister", "run"],
+    &["persister", "migrate"],
+    &["persister", "verify"],
+    &["persister", "replay", "--all"],
+    &["persister", "purge"],
+];
 
 #[test]
 fn a_sound_configuration_is_said_to_be_so_without_a_connection_to_anything() -> Result<()> {

@@ -11,6 +11,8 @@ mod connector;
 #[cfg(test)]
 mod deletes;
 #[cfg(test)]
+mod inspect;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod queue;

@@ -11,4 +11,5 @@ mod migrations;
 mod order;
 mod purge;
 mod round_trip;
+mod scan;
 mod unique;

@@ -68,3 +68,85 @@ async fn the_mark_cannot_rise_while_a_batch_is_applied() {
     );
     assert_eq!(house.rows().await, []);
 }
+
+#[tokio::test]
+async fn r18_the_mark_rises_never_falls_and_waits_for_a_batch_that_has_read_the_old_one() {
+    let server = hurt().await;
+    let house = house_on(&server).await;
+    assert_eq!(house.table.purged().await.unwrap(), Version::ZERO);
+    // A batch holds the mark in share mode until it is committed.
+    let mut batch = house.session().await;
+    batch.execute("START TRANSACTION").await.unwrap();
+    batch
+        .execute("SELECT purged FROM _write_behind_entities WHERE entity = 'things' LOCK IN SHARE MODE")
+        .await
+        .unwrap();
+    let mark = at(6).mark_below().unwrap();
+    let committing = async {
+        house.until_a_lock_is_waited_for().await;
+        assert_eq!(house.table.purged().await.unwrap(), Version::ZERO, "the mark rose under a batch that had read it");
+        batch.execute("COMMIT").await.unwrap();
+    };
+    let (raised, ()) = join(house.table.raise_mark(mark), committing).await;
+    assert_eq!(raised.unwrap(), mark);
+    assert_eq!(house.table.raise_mark(at(2)).await.unwrap(), mark, "the answer is the mark in force");
+    assert_eq!(house.table.purged().await.unwrap(), mark, "the mark fell");
+    house.table.reset_mark().await.unwrap();
+    assert_eq!(house.table.purged().await.unwrap(), Version::ZERO);
+}
+
+#[tokio::test]
+async fn r18_a_purge_takes_tombstones_up_to_the_mark_and_nothing_else() {
+    let house = House::of(THING).await;
+    assert!(house.table.is_empty().await.unwrap());
+    let rows: Vec<_> = (1..=9).map(|n| delete(&format!("gone{n}"), n, 1)).collect();
+    house.apply(&rows).await;
+    house.apply(&[house.put("live", 2, 1, "live"), house.put("a", 1, 1, "first")]).await;
+    let mark = at(6).mark_below().unwrap();
+    house.table.raise_mark(mark).await.unwrap();
+    let (mut behind, mut counted, mut deleted, mut steps) = (String::new(), 0, 0, 0);
+    loop {
+        let count = house.table.count_chunk(&behind, mark, 4).await.unwrap();
+        let chunk = house.table.purge_chunk(&behind, mark, 4).await.unwrap();
+        assert_eq!(chunk, count, "what was counted is what was deleted");
+        (counted, deleted) = (counted + count.deleted, deleted + chunk.deleted);
+        let Some(last) = chunk.last else { break };
+        (behind, steps) = (last, steps + 1);
+    }
+    assert_eq!((counted, deleted, steps), (5, 5, 3), "eleven rows are three steps of four");
+    let left: Vec<String> = house.rows().await.into_iter().map(|row| row.id).collect();
+    assert_eq!(left, ["a", "gone6", "gone7", "gone8", "gone9", "live"]);
+    assert!(!house.table.is_empty().await.unwrap());
+}
+
+/// d11, k14: the delete arrives first and is purged, then the put that it deleted.
+#[tokio::test]
+async fn d11_a_put_from_before_a_purged_delete_makes_no_row() {
+    let house = House::of(THING).await;
+    house.apply(&[delete("a", 3, 1)]).await;
+    let mark = at(4).mark_below().unwrap();
+    house.table.raise_mark(mark).await.unwrap();
+    assert_eq!(house.table.purge_chunk("", mark, 100).await.unwrap().deleted, 1);
+    let held = house.apply(&[house.put("a", 2, 2, "late")]).await;
+    assert_eq!(held, [Some(Held { version: mark, offset: -1, fresh: false })]);
+    assert_eq!(house.rows().await, [], "a deleted record came back");
+}
+
+#[tokio::test]
+async fn a_tombstone_that_is_written_again_while_it_is_purged_stays() {
+    let server = hurt().await;
+    let house = house_on(&server).await;
+    house.apply(&[delete("a", 3, 1), delete("b", 3, 1)]).await;
+    let mark = at(4).mark_below().unwrap();
+    let mut lane = house.session().await;
+    lane.execute("START TRANSACTION").await.unwrap();
+    lane.execute("UPDATE things SET deleted = FALSE, name = 'new', version = 16 * 5 WHERE id = 'a'").await.unwrap();
+    let committing = async {
+        house.until_a_lock_is_waited_for().await;
+        lane.execute("COMMIT").await.unwrap();
+    };
+    let (purged, ()) = join(house.table.purge_chunk("", mark, 100), committing).await;
+    assert_eq!(purged.unwrap().deleted, 1);
+    let left: Vec<String> = house.rows().await.into_iter().map(|row| row.id).collect();
+    assert_eq!(left, ["a"], "a purge deleted a record that had just been written");
+}

@@ -15,6 +15,8 @@ mod partitioner;
 #[cfg(test)]
 mod publisher;
 #[cfg(test)]
+mod reader;
+#[cfg(test)]
 mod setup;
 #[cfg(test)]
 mod support;
