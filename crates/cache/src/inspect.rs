@@ -179,6 +179,8 @@ impl Inspector {
     /// # Errors
     /// [`CacheError`].
     pub async fn look(&mut self, entity: &str, ids: &[&str]) -> Result<HashMap<String, Found>, CacheError> {
+        // The epoch may have risen since the last look.
+        self.epochs.clear();
         let mut found = HashMap::new();
         for some in ids.chunks(PAGE) {
             let some: Vec<String> = some.iter().map(|id| (*id).to_owned()).collect();

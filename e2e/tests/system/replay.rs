@@ -280,3 +280,44 @@ async fn a_replay_that_is_told_to_stop_stops_and_shows_how_far_it_is() -> Result
     assert!(text.starts_with("users: ") && text.contains(" 0 rows changed, "), "{text}");
     Ok(())
 }
+
+/// As `persister migrate` makes it.
+const LETTERS: &str = "CREATE TABLE IF NOT EXISTS _write_behind_dead_letters (\
+     topic VARCHAR(249) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `partition` INT NOT NULL, `offset` BIGINT NOT NULL, \
+     entity VARCHAR(48) NOT NULL, id VARCHAR(128) NULL, version BIGINT UNSIGNED NULL, reason VARCHAR(32) NOT NULL, \
+     detail VARCHAR(1000) NOT NULL, noted_at DATETIME(6) NOT NULL, PRIMARY KEY (topic, `partition`, `offset`))";
+
+#[tokio::test]
+async fn g8_a_dead_letter_explains_its_difference_and_is_not_replayed() -> Result<()> {
+    let mut system = System::start().await?;
+    let body = json!({ "name": "Jane", "age": 1 });
+    let version = system.put("users", "1", &body).await?["version"].as_u64().context("a version")?;
+    drained(&system).await?;
+    system.persister.take().context("persister")?.stop(Duration::from_secs(20))?;
+    // An event that the group has passed without a row, as after a dead letter.
+    let topic = format!("{}users", system.topic_prefix);
+    let events = read_all(&system.servers.kafka.brokers(), &topic)?;
+    let value = events[0].value.clone().context("a value")?;
+    let dead = (version + 16).to_string();
+    let (partition, offset) = strange(&system, "1", Some(&dead), &value).await?;
+    let consumer: rdkafka::consumer::BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", system.servers.kafka.brokers())
+        .set("group.id", &system.group)
+        .set("enable.auto.commit", "false")
+        .create()?;
+    let mut past = rdkafka::TopicPartitionList::new();
+    past.add_partition_offset(&topic, partition, rdkafka::Offset::Offset(offset + 1))?;
+    rdkafka::consumer::Consumer::commit(&consumer, &past, rdkafka::consumer::CommitMode::Sync)?;
+    let differs = verify(&system, &[]).await?;
+    assert_eq!(differs.code, Some(1), "an event that nobody applied is a difference: {differs:?}");
+    let table = root(&system).await?;
+    sqlx::query(LETTERS).execute(&table).await?;
+    let note = "INSERT INTO _write_behind_dead_letters VALUES (?, ?, ?, 'users', '1', ?, 'refused', '', NOW(6))";
+    sqlx::query(note).bind(&topic).bind(partition).bind(offset).bind(version + 16).execute(&table).await?;
+    let agrees = verify(&system, &[]).await?;
+    assert_eq!(agrees.code, Some(0), "{agrees:?}");
+    let said = replay(&system, &["--all"]).await?;
+    let object = said.object()?;
+    assert_eq!((said.code, &object["dead"], &object["changed"]), (Some(0), &json!(1), &json!(0)), "{said:?}");
+    Ok(())
+}

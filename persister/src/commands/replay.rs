@@ -15,7 +15,7 @@ use serde_json::json;
 use service::process::Ended;
 use service::settings::{Findings, ProcessSettings, millis};
 use service::{Health, Metrics, Supervisor, admin, schemas, supervisor};
-use table::{Database, DatabaseSettings, EntityTable};
+use table::{Database, DatabaseSettings, EntityTable, Letters};
 use tokio::sync::mpsc;
 use topic::{Envelope, KafkaSettings, Reader, Stretch, TopicError};
 
@@ -31,7 +31,9 @@ const NOT_REPLAYED: u8 = 2;
 
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
-/// Settles that may wait; a replay is never faster than the one who delivers them.
+/// Dead letters that are held in memory.
+const LETTERS_MOST: usize = 1_000_000;
+/// Settles that may wait; what delivers them is as fast as any replay.
 const SETTLES: usize = 200_000;
 const TELL_EVERY: Duration = Duration::from_secs(2);
 const NOTE_EVERY: Duration = Duration::from_secs(1);
@@ -216,7 +218,7 @@ async fn replay_all(settings: &ReplaySettings) -> anyhow::Result<u64> {
         replay: Replay {
             table: EntityTable::new(database.clone(), Arc::clone(entity)),
             settler: settler.clone(),
-            dead: std::collections::HashSet::new(),
+            letters: Letters::default(),
             future_most: settings.future_most_ms,
             stopping: stopping.clone(),
         },
@@ -224,8 +226,7 @@ async fn replay_all(settings: &ReplaySettings) -> anyhow::Result<u64> {
         entity: Arc::clone(entity),
     };
     let runs: Vec<Run<'_>> = chosen(&catalog, &settings.entity).map(run).collect();
-    let outcome = Box::pin(one_by_one(&runs, settings.resume)).await;
-    drop(runs);
+    let outcome = Box::pin(one_by_one(runs, settings.resume)).await;
     drop(settler);
     if !settling.drained(SETTLE_BUDGET).await {
         settling.stop();
@@ -241,9 +242,9 @@ async fn replay_all(settings: &ReplaySettings) -> anyhow::Result<u64> {
 }
 
 /// Notes where each begins before the first one does, so that `--resume` finds them all. Says how many events could not be applied.
-async fn one_by_one(runs: &[Run<'_>], resumed: bool) -> anyhow::Result<u64> {
+async fn one_by_one(mut runs: Vec<Run<'_>>, resumed: bool) -> anyhow::Result<u64> {
     let mut stretches = Vec::with_capacity(runs.len());
-    for run in runs {
+    for run in &mut runs {
         stretches.push(run.begin().await.with_context(|| format!("entity {}", run.entity.name()))?);
     }
     ensure!(!resumed || stretches.iter().any(|(_, left)| !left.is_empty()), "--resume: no replay was interrupted");
@@ -269,7 +270,8 @@ struct Run<'s> {
 
 impl Run<'_> {
     /// Notes what is to be read.
-    async fn begin(&self) -> anyhow::Result<(Arc<Mutex<Reader>>, Stretch)> {
+    async fn begin(&mut self) -> anyhow::Result<(Arc<Mutex<Reader>>, Stretch)> {
+        self.replay.letters = self.database.letters(&self.topic, LETTERS_MOST).await?;
         let reader = Arc::new(Mutex::new(Reader::new(&self.settings.kafka, "replay", &self.topic)?));
         let left = self.stretch(&reader).await?;
         self.fits(&reader, &left).await?;

@@ -114,6 +114,7 @@ async fn compare(settings: &VerifySettings) -> anyhow::Result<(bool, bool)> {
         let topic = settings.kafka.topic(entity.name());
         let comparison = Comparison {
             table: EntityTable::new(database.clone(), Arc::clone(entity)),
+            database: database.clone(),
             cache: cache.clone(),
             reader: Arc::new(Mutex::new(Reader::new(&settings.kafka, "verify", &topic)?)),
             topic,

@@ -6,7 +6,6 @@
 
 mod pace;
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use cache::Settled;
 use record::{Change, Decoded, Event, Version};
 use service::{Backoff, FailureClass, clock};
-use table::{EntityTable, Held, Incoming, TableError};
+use table::{EntityTable, Held, Incoming, Letters, TableError};
 use tokio_util::sync::CancellationToken;
 use topic::Envelope;
 
@@ -55,8 +54,8 @@ impl Tally {
 pub(crate) struct Replay {
     pub(crate) table: EntityTable,
     pub(crate) settler: Settler,
-    /// Coordinates of what lies among the dead letters already.
-    pub(crate) dead: HashSet<(i32, i64)>,
+    /// What lies among the dead letters already.
+    pub(crate) letters: Letters,
     pub(crate) future_most: Duration,
     pub(crate) stopping: CancellationToken,
 }
@@ -88,11 +87,9 @@ impl Replay {
         for (number, envelope) in batch {
             let (number, offset) = (*number, envelope.offset);
             tally.events += 1;
-            if self.dead.contains(&(number, offset)) {
-                tally.dead += 1;
-                continue;
-            }
             match envelope.decode() {
+                Decoded::Event(event) if self.letters.has(number, offset, Some(event.version)) => tally.dead += 1,
+                Decoded::Poison(_) if self.letters.has(number, offset, None) => tally.dead += 1,
                 Decoded::Event(event) if event.version.birth_micros() > latest => {
                     tally.poison(number, offset, "its version lies in the future");
                 }

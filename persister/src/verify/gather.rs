@@ -1,13 +1,12 @@
 //! Reading each source once, from its beginning to its end.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use cache::{Content as CachedContent, Found, FoundRecord, Scan};
 use record::{Change, Decoded, Entity, Event, Version};
-use table::ScannedRow;
+use table::{Letters, ScannedRow};
 use topic::{Envelope, Reader, Stretch, TopicError};
 
 use super::seen::{Content, InCache, Seen};
@@ -25,7 +24,7 @@ pub(super) struct Events {
     pub(super) topic: Heap<Seen>,
     pub(super) tail: Heap<Seen>,
     pub(super) count: u64,
-    /// Events that are none of ours, or whose datum does not fit its schema.
+    /// Events that the table can have nothing of: poison and dead letters.
     pub(super) poison: u64,
 }
 
@@ -141,11 +140,10 @@ impl Comparison {
 
     /// From the beginning of the topic to `end`.
     pub(super) async fn read_events(&self, fixed: &Ends, end: &Ends) -> anyhow::Result<Events> {
-        let ends = |ends: &Ends| -> BTreeMap<i32, i64> { ends.iter().map(|(number, it)| (*number, it.end)).collect() };
         let before = fixed.iter().map(|(number, bounds)| (*number, (bounds.low, bounds.end))).collect();
         let behind = behind(fixed, end);
         let (entity, limits) = (Arc::clone(self.table.entity()), self.limits.clone());
-        let dead = self.dead_letters(&ends(end)).await?;
+        let letters = self.letters().await?;
         let reader = Arc::clone(&self.reader);
         let reading = tokio::task::spawn_blocking(move || -> anyhow::Result<Events> {
             let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,10 +153,7 @@ impl Comparison {
                 reader.begin(stretch)?;
                 while let Some((number, envelope)) = reader.read()? {
                     progress.add(1);
-                    if dead.contains(&(number, envelope.offset)) {
-                        continue;
-                    }
-                    match seen_event(&entity, number, &envelope)? {
+                    match seen_event(&entity, &letters, number, &envelope)? {
                         Some((id, seen)) => spill.add(&id, seen)?,
                         None => poison += 1,
                     }
@@ -172,9 +167,9 @@ impl Comparison {
         reading.await?.context("the topic cannot be read")
     }
 
-    /// The coordinates of the events that were moved to the dead letters: they are in no row, and need not be.
-    pub(super) async fn dead_letters(&self, _: &BTreeMap<i32, i64>) -> anyhow::Result<HashSet<(i32, i64)>> {
-        Ok(HashSet::new())
+    /// What was moved to the dead letters is in no row, and need not be.
+    pub(super) async fn letters(&self) -> anyhow::Result<Letters> {
+        self.database.letters(&self.topic, self.limits.ids_most).await.context("the dead letters cannot be read")
     }
 }
 
@@ -184,12 +179,20 @@ pub(super) fn behind(fixed: &Ends, end: &Ends) -> Stretch {
     end.iter().map(|(number, bounds)| (*number, (from(number, bounds.low), bounds.end))).collect()
 }
 
-/// Whose event, and which version. `None`: it is poison, of which the table can have nothing.
+/// Whose event, and which version. `None`: it is poison or among the dead letters, and the table can have nothing of it.
 ///
 /// # Errors
 /// Its schema is not known here: then nothing can be said of its record.
-pub(super) fn seen_event(entity: &Entity, number: i32, envelope: &Envelope) -> anyhow::Result<Option<(String, Seen)>> {
+pub(super) fn seen_event(
+    entity: &Entity,
+    letters: &Letters,
+    number: i32,
+    envelope: &Envelope,
+) -> anyhow::Result<Option<(String, Seen)>> {
     let Decoded::Event(Event { id, version, change, .. }) = envelope.decode() else { return Ok(None) };
+    if letters.has(number, envelope.offset, Some(version)) {
+        return Ok(None);
+    }
     let content = match change {
         Change::Tombstone => Content::Deleted,
         Change::Upsert { schema, datum } => {

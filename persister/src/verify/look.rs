@@ -98,17 +98,14 @@ impl Comparison {
         let wanted: HashMap<Box<str>, HashSet<Version>> =
             sights.iter().map(|(id, sight)| (id.clone(), sight.wanted().collect())).collect();
         let (stretch, fixed, entity) = (behind(first, end), fixed.clone(), Arc::clone(self.table.entity()));
-        let dead = self.dead_letters(&end.iter().map(|(number, bounds)| (*number, bounds.end)).collect()).await?;
+        let letters = self.letters().await?;
         let reader = Arc::clone(&self.reader);
         let reading = tokio::task::spawn_blocking(move || -> anyhow::Result<HashMap<Box<str>, Behind>> {
             let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             let mut found: HashMap<Box<str>, Behind> = HashMap::new();
             reader.begin(&stretch)?;
             while let Some((number, envelope)) = reader.read()? {
-                if dead.contains(&(number, envelope.offset)) {
-                    continue;
-                }
-                let Some((id, seen)) = seen_event(&entity, number, &envelope)? else { continue };
+                let Some((id, seen)) = seen_event(&entity, &letters, number, &envelope)? else { continue };
                 let Some((id, versions)) = wanted.get_key_value(id.as_str()) else { continue };
                 let behind = found.entry(id.clone()).or_default();
                 let newest = if envelope.offset < fixed.get(&number).map_or(0, |bounds| bounds.end) {

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cache::Inspector;
-use table::EntityTable;
+use table::{Database, EntityTable};
 use topic::{Bounds, Reader};
 
 pub(crate) use gather::ask;
@@ -59,6 +59,7 @@ pub(crate) type Ends = BTreeMap<i32, Bounds>;
 #[derive(Debug)]
 pub(crate) struct Comparison {
     pub(crate) table: EntityTable,
+    pub(crate) database: Database,
     pub(crate) cache: Inspector,
     pub(crate) reader: Arc<Mutex<Reader>>,
     pub(crate) topic: String,

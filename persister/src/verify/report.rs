@@ -24,7 +24,7 @@ pub(crate) struct Compared {
     pub(super) events: u64,
     pub(super) rows: u64,
     pub(super) cached: u64,
-    /// Events that are no events of the entity.
+    /// Events that the table can have nothing of.
     pub(super) poison: u64,
     /// Ids that did not agree at first, and were looked at alone.
     pub(super) suspects: u64,
@@ -72,7 +72,7 @@ impl Compared {
             (number, _) => format!("{number} ids differ"),
         };
         let mut text = format!(
-            "{entity}: {verdict} ({ids} ids: {events} events, {rows} rows, {cached} cached records, {poison} events that are none)\n"
+            "{entity}: {verdict} ({ids} ids: {events} events, {rows} rows, {cached} cached records, {poison} events that no row can hold)\n"
         );
         for Different { id, differences, sight } in self.different.iter().take(most) {
             let sentences: Vec<_> = differences.iter().map(|difference| difference.sentence()).collect();

@@ -92,5 +92,5 @@ async fn a_redis_that_nobody_has_met_is_left_as_it_is() {
     assert!(Inspector::connect(&settings).await.is_err());
     let mut plain = crate::support::plain_connection(settings.redis_url.expose()).await;
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut plain).await.expect("it answers");
-    assert_eq!(keys, [String::new(); 0], "a look has met Redis in the services' place");
+    assert!(keys.is_empty(), "a look has met Redis in the services' place");
 }

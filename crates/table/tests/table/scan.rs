@@ -10,7 +10,7 @@ async fn pages_give_every_row_once_in_the_order_of_the_key_to_an_account_that_on
     let mut batch: Vec<_> = (1..=7).map(|n| house.put(&format!("id{n}"), n, 1, "name")).collect();
     batch.push(delete("Id2", 3, 1));
     house.apply(&batch).await;
-    let table = table::EntityTable::new(database(&house.accounts.reader), house.entity.clone());
+    let table = table::EntityTable::new(database(&house.accounts.reader), std::sync::Arc::clone(&house.entity));
     let (mut behind, mut ids) = (String::new(), Vec::new());
     loop {
         let rows = table.page(&behind, 3).await.unwrap();
@@ -53,4 +53,33 @@ async fn a_replay_is_noted_until_it_is_forgotten() {
     database.forget_replay("t").await.unwrap();
     assert_eq!(database.replay("t").await.unwrap(), BTreeMap::new());
     assert_eq!(database.replay("other").await.unwrap(), later);
+}
+
+/// As `persister migrate` makes it.
+const LETTERS: &str = "CREATE TABLE IF NOT EXISTS _write_behind_dead_letters (\
+     topic VARCHAR(249) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `partition` INT NOT NULL, `offset` BIGINT NOT NULL, \
+     entity VARCHAR(48) NOT NULL, id VARCHAR(128) NULL, version BIGINT UNSIGNED NULL, reason VARCHAR(32) NOT NULL, \
+     detail VARCHAR(1000) NOT NULL, noted_at DATETIME(6) NOT NULL, PRIMARY KEY (topic, `partition`, `offset`))";
+
+#[tokio::test]
+async fn dead_letters_are_known_by_coordinates_and_version_and_are_bounded() {
+    let house = House::of(THING).await;
+    let database = database(&house.accounts.reader);
+    house.sql("DROP TABLE IF EXISTS _write_behind_dead_letters").await;
+    assert!(database.letters("t", 10).await.unwrap().is_empty(), "where nothing was ever noted");
+    house.sql(LETTERS).await;
+    for (topic, offset, version) in [("t", 5, "32"), ("t", 6, "NULL"), ("u", 7, "32")] {
+        house
+            .sql(&format!(
+                "INSERT INTO _write_behind_dead_letters VALUES ('{topic}', 3, {offset}, 'things', NULL, {version}, 'refused', '', NOW(6))"
+            ))
+            .await;
+    }
+    let letters = database.letters("t", 10).await.unwrap();
+    assert_eq!(letters.len(), 2);
+    assert!(letters.has(3, 5, Some(at(2))) && letters.has(3, 6, None) && letters.has(3, 6, Some(at(2))));
+    assert!(!letters.has(3, 5, Some(at(3))), "another event has these coordinates, since the topic was made anew");
+    assert!(!letters.has(2, 5, Some(at(2))) && !letters.has(3, 7, Some(at(2))));
+    assert!(database.letters("t", 2).await.is_ok());
+    assert!(database.letters("t", 1).await.is_err(), "more than may be held");
 }
