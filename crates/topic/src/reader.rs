@@ -58,7 +58,9 @@ impl Reader {
             ("enable.auto.offset.store", "false".to_owned()),
             ("auto.offset.reset", "earliest".to_owned()),
             ("enable.partition.eof", "true".to_owned()),
-            ("queued.max.messages.kbytes", "16384".to_owned()),
+            // Of each partition, and nobody waits for a single event here.
+            ("queued.max.messages.kbytes", "2048".to_owned()),
+            ("queued.min.messages", "10000".to_owned()),
             ("fetch.message.max.bytes", settings.event_bytes_most.max(1 << 20).to_string()),
         ];
         let config = client::config(settings, role, own);

@@ -171,8 +171,10 @@ async fn r18_purges_beside_lanes_and_a_replay_end_without_a_deadlock_and_lose_no
     let system = System::start().await?;
     let load = Load::start(&system.ingest_url, 8, 100, 5);
     while_acknowledging(&load, 300).await?;
-    let mut purged = 0;
-    for _ in 0..4 {
+    let (mut purged, mut rounds) = (0, 0);
+    while rounds < 4 || purged == 0 {
+        rounds += 1;
+        ensure!(rounds < 30, "no tombstone was a second old");
         tokio::time::sleep(Duration::from_millis(800)).await;
         let words = ["--purge-age-s=1", "--chunk=7", "--pause-ms=1"];
         let (said, replayed) = tokio::join!(purge(&system, &words), replay(&system, &["--all"]));
@@ -182,7 +184,6 @@ async fn r18_purges_beside_lanes_and_a_replay_end_without_a_deadlock_and_lose_no
         ensure!(!replayed.log.contains("the replay waits"), "a replay met a lock: {replayed:?}");
         purged += said.object()?["rows"].as_u64().context("rows")?;
     }
-    assert!(purged > 0, "no tombstone was a second old");
     let held = system.metrics(&system.persister_admin_url).await?;
     let holds: Vec<_> =
         held.lines().filter(|line| line.starts_with("write_behind_lane_held") && line.ends_with(" 1")).collect();
