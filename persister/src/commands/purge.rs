@@ -10,8 +10,8 @@ use record::{Decoded, Version};
 use serde_json::json;
 use service::process::Ended;
 use service::settings::{Findings, ProcessSettings, millis, seconds};
-use service::{clock, schemas};
-use table::{Database, DatabaseSettings, EntityTable};
+use service::{Backoff, FailureClass, clock, schemas};
+use table::{Database, DatabaseSettings, EntityTable, PurgedChunk, TableError};
 use topic::{KafkaSettings, Reader, TopicError};
 
 use super::{chosen, say, unknown_entities};
@@ -20,6 +20,8 @@ use crate::verify::ask;
 
 /// Nothing was purged, and why.
 const NOT_PURGED: u8 = 2;
+/// How often a step is tried again.
+const TRIES: u32 = 10;
 
 /// Settings of `persister purge`.
 #[derive(Clone, Debug, clap::Args)]
@@ -134,15 +136,35 @@ fn oldest_unapplied(reader: &mut Reader) -> Result<Option<Version>, TopicError> 
 async fn delete(settings: &PurgeSettings, table: &EntityTable, mark: Version) -> anyhow::Result<u64> {
     let (mut behind, mut rows) = (String::new(), 0);
     loop {
-        let chunk = if settings.dry_run {
-            table.count_chunk(&behind, mark, settings.chunk).await?
-        } else {
-            table.purge_chunk(&behind, mark, settings.chunk).await?
-        };
+        let chunk = step(settings, table, &behind, mark).await?;
         rows += chunk.deleted;
         let Some(last) = chunk.last else { return Ok(rows) };
         behind = last;
         tokio::time::sleep(settings.pause_ms).await;
+    }
+}
+
+/// Tried again for a while where the database is busy or away: a step that comes twice is harmless.
+async fn step(
+    settings: &PurgeSettings,
+    table: &EntityTable,
+    behind: &str,
+    mark: Version,
+) -> Result<PurgedChunk, TableError> {
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
+    loop {
+        let done = if settings.dry_run {
+            table.count_chunk(behind, mark, settings.chunk).await
+        } else {
+            table.purge_chunk(behind, mark, settings.chunk).await
+        };
+        match done {
+            Err(error) if error.class() != FailureClass::Fatal && backoff.attempts() < TRIES => {
+                tracing::warn!(%error, "the purge waits: {error}");
+                tokio::time::sleep(backoff.next(rand::random())).await;
+            }
+            ended => return ended,
+        }
     }
 }
 
