@@ -145,6 +145,7 @@ impl Lane {
         if fail_points::told(fail_points::BUG_COMMIT_BEFORE_APPLY) {
             self.commit(batch);
         }
+        let epoch = self.surroundings.settler.epoch();
         let (held, at) = match self.insist(|| self.apply(&records)).await? {
             Ok(applied) => applied,
             Err(error) => return ControlFlow::Continue(Err(error)),
@@ -154,7 +155,7 @@ impl Lane {
             return ControlFlow::Continue(Err(error));
         }
         self.commit(batch);
-        self.settle(&records, &held);
+        self.settle(&records, &held, epoch);
         self.count(&records, &held, at);
         ControlFlow::Continue(Ok(()))
     }
@@ -247,10 +248,10 @@ impl Lane {
     }
 
     /// R14: h is what was read back, not what the event carried.
-    fn settle(&self, records: &[Coalesced<'_>], held: &[Held]) {
+    fn settle(&self, records: &[Coalesced<'_>], held: &[Held], epoch: u64) {
         for (record, held) in records.iter().zip(held) {
             let entity = self.entity().to_owned();
-            self.surroundings.settler.settle(Settled { entity, id: record.id.clone(), held: held.version });
+            self.surroundings.settler.settle(Settled { entity, id: record.id.clone(), held: held.version, epoch });
         }
     }
 

@@ -61,7 +61,7 @@ impl PersisterMetrics {
             rebalances: metrics.counter_vec("rebalances_total", "Changes of this member's assignment", &["kind"]),
             settles_dropped: metrics.counter(
                 "settles_dropped_total",
-                "Settles given up because Redis did not take them in time; their records stay in the cache as unsettled",
+                "Settles given up because Redis did not take them in time; the sweep settles their records, and the epoch is raised",
             ),
         };
         for entity in catalog.iter().map(|entity| entity.name()) {

@@ -1,9 +1,9 @@
 //! PROTOCOL R14 off the critical path: tells the cache what MySQL holds, many records at once, again and again until Redis
-//! has taken it.
+//! has taken it. Each settle says in which epoch its row was read, so that one which comes late is taken for what it is worth.
 
 use std::time::Duration;
 
-use cache::{Cache, EPOCH, Settled};
+use cache::{Cache, Settled};
 use prometheus::IntCounter;
 use service::{Backoff, FailureClass};
 use tokio::sync::mpsc;
@@ -16,21 +16,29 @@ const BATCH: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Settler {
     queue: mpsc::Sender<Settled>,
+    cache: Cache,
     dropped: IntCounter,
 }
 
 impl Settler {
     /// A queue for at most `most` settles, and its other end.
-    pub(crate) fn new(most: usize, dropped: IntCounter) -> (Self, mpsc::Receiver<Settled>) {
+    pub(crate) fn new(most: usize, cache: Cache, dropped: IntCounter) -> (Self, mpsc::Receiver<Settled>) {
         let (queue, queued) = mpsc::channel(most);
-        (Self { queue, dropped }, queued)
+        (Self { queue, cache, dropped }, queued)
     }
 
-    /// Never waits: a lane must not stand still because Redis does. What finds no room is dropped and counted; its record
-    /// then stays in the cache until the sweep settles it.
+    /// e: to be asked *before* the rows are read that a settle tells of (`k33`).
+    pub(crate) fn epoch(&self) -> u64 {
+        self.cache.epoch()
+    }
+
+    /// Never waits: a lane must not stand still because Redis does. What finds no room is dropped and counted. The sweep then
+    /// settles an entry that still is unsettled; for a record that counts as persisted and no longer is, the epoch is raised
+    /// at the next contact (R15).
     pub(crate) fn settle(&self, settled: Settled) {
         if self.queue.try_send(settled).is_err() {
             self.dropped.inc();
+            self.cache.settles_missed();
         }
     }
 }
@@ -55,8 +63,7 @@ pub(crate) async fn deliver(
 /// `false`: Redis does not take it and the process is to stop.
 async fn delivered(cache: &Cache, batch: &[Settled], stopping: &CancellationToken) -> bool {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-    // The records were read back in the only epoch there is.
-    while let Err(error) = cache.settle(batch, EPOCH).await {
+    while let Err(error) = cache.settle(batch).await {
         if backoff.attempts() == 0 && error.class() == FailureClass::Fatal {
             tracing::error!(%error, "settles wait: {error}");
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use record::{RecordId, SchemaId, Version};
 
+use crate::keys::Shard;
+
 /// How far a record's newest version has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
@@ -116,6 +118,8 @@ pub struct Settled {
     pub id: RecordId,
     /// h: the version that the row has.
     pub held: Version,
+    /// e: the epoch that was known before the row was read.
+    pub epoch: u64,
 }
 
 /// A record as the cache has it.
@@ -177,6 +181,43 @@ pub struct PendingEntry {
     pub content: Content,
     /// The `traceparent` of the request that wrote it.
     pub trace: Option<String>,
+}
+
+/// Some unsettled entries of one shard, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnsettledPage {
+    /// Those that could be read.
+    pub entries: Vec<UnsettledEntry>,
+    /// Where the next page begins; `None` when this one found nothing at all.
+    pub behind: Option<u64>,
+}
+
+/// An unsettled entry and how far the record behind it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsettledEntry {
+    /// The entity's name.
+    pub entity: String,
+    /// The record's id.
+    pub id: RecordId,
+    /// Its newest version.
+    pub version: Version,
+    /// How far that version has come.
+    pub state: State,
+    /// The partition that its event stands in.
+    pub partition: i32,
+    /// When the topic acknowledged it, in microseconds; 0 if that is not known.
+    pub logged_at: u64,
+}
+
+/// R16: a shard that is incomplete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Which.
+    pub shard: Shard,
+    /// The epoch that set it, and when: another where it was set again.
+    pub since: String,
+    /// The highest version that the shard has issued until now.
+    pub last: u64,
 }
 
 /// How much waits in outbox and unsettled, and since when.

@@ -14,7 +14,7 @@ use crate::connect::{Connector, Reading};
 use crate::keys::{SHARDS, Shard, member};
 use crate::reply::{looked, page, stored, sum, version, written};
 use crate::scripts::Scripts;
-use crate::{CacheError, EPOCH, RedisSettings};
+use crate::{CacheError, RedisSettings};
 
 /// Most writes in one script call: each may take 16 microseconds of the shard's version space (PROTOCOL R1).
 pub(crate) const MOST_WRITES: usize = 64;
@@ -25,9 +25,9 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Redis as the protocol sees it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    connector: Connector,
+    pub(crate) connector: Connector,
     settings: RedisSettings,
-    scripts: Arc<Scripts>,
+    pub(crate) scripts: Arc<Scripts>,
     instance: Arc<str>,
     tokens: Arc<AtomicU64>,
 }
@@ -53,7 +53,7 @@ impl Cache {
     pub async fn write(&self, writes: &[Write], seen: Version) -> Result<Vec<Result<Written, CacheError>>, CacheError> {
         let shards = u64::from(SHARDS);
         let mut call = self.scripts.write.prepare_invoke();
-        call.arg(EPOCH)
+        call.arg(self.connector.epoch())
             .arg(seen.get())
             .arg(clock::micros(self.settings.clock_skew_ms))
             .arg(clock::micros(self.settings.redis_timeout_ms))
@@ -105,13 +105,13 @@ impl Cache {
         self.call(&call).await.map(|done| done_of("logged", done))
     }
 
-    /// R14: MySQL holds these versions, read back in `epoch`. Returns how many records were marked persisted.
+    /// R14: MySQL holds these versions. Returns how many records were marked persisted.
     ///
     /// # Errors
     /// [`CacheError`]; to call again is harmless and necessary.
-    pub async fn settle(&self, entries: &[Settled], epoch: u64) -> Result<u64, CacheError> {
+    pub async fn settle(&self, entries: &[Settled]) -> Result<u64, CacheError> {
         let mut call = self.scripts.settle.prepare_invoke();
-        call.arg(epoch).arg(millis(self.settings.settled_ttl_s));
+        call.arg(millis(self.settings.settled_ttl_s));
         for entry in entries {
             let member = member(&entry.entity, &entry.id);
             let shard = Shard::of(&member);
@@ -122,9 +122,21 @@ impl Cache {
                 .key(shard.last())
                 .key(shard.epoch())
                 .key(shard.incomplete());
-            call.arg(member).arg(entry.held.get());
+            call.arg(member).arg(entry.held.get()).arg(entry.epoch);
         }
-        self.call(&call).await.map(|done| done_of("settle", done))
+        let (marked, refused, why, strange): (u64, u64, Option<String>, u64) = self.call(&call).await?;
+        // One that was read in an earlier life of Redis says nothing of the present one.
+        if strange > 0 && entries.iter().any(|entry| entry.epoch == self.epoch()) {
+            self.connector.meet_again_soon();
+        }
+        Ok(done_of("settle", (marked, refused, why)))
+    }
+
+    /// R14, R15: the epoch that the process has met last, to be read *before* the rows that a settle tells of. 0, which is
+    /// never current, before it has met any.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.connector.epoch()
     }
 
     /// R12: the record, or a lease to fill it.
@@ -137,7 +149,7 @@ impl Cache {
         let token = format!("{}-{}", self.instance, self.tokens.fetch_add(1, Ordering::Relaxed));
         let mut call = self.scripts.read.prepare_invoke();
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.epoch()).key(shard.incomplete());
-        call.arg(EPOCH).arg(&token).arg(millis(self.settings.fill_lease_ms));
+        call.arg(self.connector.epoch()).arg(&token).arg(millis(self.settings.fill_lease_ms));
         let answer: Vec<Value> = self.call(&call).await?;
         let (looked, met) = looked(answer, token)?;
         if !met {
@@ -156,7 +168,7 @@ impl Cache {
         let (payload, deleted, schema) = stored(&entry.content);
         let mut call = self.scripts.fill.prepare_invoke();
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.last()).key(shard.epoch());
-        call.arg(EPOCH).arg(&lease.0).arg(entry.version.get()).arg(payload).arg(deleted).arg(schema);
+        call.arg(self.connector.epoch()).arg(&lease.0).arg(entry.version.get()).arg(payload).arg(deleted).arg(schema);
         call.arg(millis(self.settings.settled_ttl_s));
         self.call(&call).await
     }
@@ -202,20 +214,22 @@ impl Cache {
     /// # Errors
     /// [`CacheError`].
     pub async fn depths(&self) -> Result<Depths, CacheError> {
-        let (mut connection, number) = self.connector.connection()?;
         let mut pipe = redis::pipe();
         for key in Shard::all().flat_map(|shard| [shard.outbox(), shard.unsettled()]) {
             pipe.cmd("ZCARD").arg(&key).cmd("ZRANGE").arg(&key).arg(0).arg(0).arg("WITHSCORES");
         }
-        let answer: Result<Vec<Value>, _> = pipe.query_async(&mut connection).await;
-        let answer = answer.map_err(|error| self.connector.failed(number, error))?;
-        sum(answer)
+        sum(self.pipe(&pipe).await?)
     }
 
     /// R8: to be said before a version is issued without Redis; when the process reaches Redis again, it declares the cache
     /// incomplete first.
     pub fn bypassed(&self) {
         self.connector.bypassed();
+    }
+
+    /// R15: settles were given up: at the next contact the epoch is raised, since a record may count as current that is not.
+    pub fn settles_missed(&self) {
+        self.connector.settles_missed();
     }
 
     /// R2: whether no version may be issued just now, neither by script nor without Redis, since Redis has changed less than
@@ -229,14 +243,19 @@ impl Cache {
         self.connector.meet_again().await
     }
 
-    async fn call<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, CacheError> {
+    pub(crate) async fn pipe<T: FromRedisValue>(&self, pipe: &redis::Pipeline) -> Result<T, CacheError> {
+        let (mut connection, number) = self.connector.connection()?;
+        pipe.query_async(&mut connection).await.map_err(|error| self.connector.failed(number, error))
+    }
+
+    pub(crate) async fn call<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, CacheError> {
         let (mut connection, number) = self.connector.connection()?;
         call.invoke_async(&mut connection).await.map_err(|error| self.connector.failed(number, error))
     }
 }
 
 /// How many entries a script has changed. What it could not touch is no reason to call again: it never will.
-fn done_of(script: &str, (done, refused, why): (u64, u64, Option<String>)) -> u64 {
+pub(crate) fn done_of(script: &str, (done, refused, why): (u64, u64, Option<String>)) -> u64 {
     if refused > 0 {
         tracing::error!(script, refused, why, "{script}: Redis refused {refused} entries for good: {why:?}");
     }

@@ -4,16 +4,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, InfoDict};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, InfoDict, RedisError, ServerErrorKind};
 use service::{Backoff, Dependency, Supervisor, clock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::keys::{SHARD_COUNT, SHARDS, Shard};
-use crate::{CacheError, EPOCH, RedisSettings, scripts};
+use crate::life::Life;
+use crate::{CacheError, RedisSettings, scripts};
 
 /// How often the clock of Redis is read when nothing else is said.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -65,8 +66,8 @@ pub struct Connector {
     broken: Arc<AtomicU64>,
     stranger: Arc<AtomicBool>,
     look_again: Arc<Notify>,
-    bypassed: Arc<AtomicBool>,
-    quiet_until: watch::Sender<Option<Instant>>,
+    life: Arc<Life>,
+    meeting: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Connector {
@@ -89,8 +90,8 @@ impl Connector {
             broken: Arc::default(),
             stranger: Arc::default(),
             look_again: Arc::default(),
-            bypassed: Arc::default(),
-            quiet_until: watch::Sender::new(None),
+            life: Arc::default(),
+            meeting: Arc::default(),
         })
     }
 
@@ -115,8 +116,7 @@ impl Connector {
                 Ok(connection) => {
                     backoff.reset();
                     self.current.send_replace(Some(Live { connection: connection.clone(), number }));
-                    redis.answers();
-                    let used = self.probe_until_broken(connection, number, stopping).await;
+                    let used = self.probe_until_broken(connection, number, redis, stopping).await;
                     self.current.send_replace(None);
                     used?;
                     redis.away("the connection broke");
@@ -141,7 +141,7 @@ impl Connector {
 
     /// Classifies a failed call on connection `number`. A connection that gave no answer, or leads to a replica, is
     /// replaced.
-    pub(crate) fn failed(&self, number: u64, error: redis::RedisError) -> CacheError {
+    pub(crate) fn failed(&self, number: u64, error: RedisError) -> CacheError {
         let error = CacheError::from(error);
         let replace = match &error {
             CacheError::Unanswered(_) => true,
@@ -169,27 +169,40 @@ impl Connector {
         match self.meet(&mut connection).await {
             Ok(None) => Ok(()),
             // The connection loop finds the same and stops the process.
-            Ok(Some(_)) => Err(self.failed(number, redis::RedisError::from(std::io::Error::other("refused")))),
+            Ok(Some(_)) => Err(self.failed(number, RedisError::from(std::io::Error::other("refused")))),
             Err(error) => Err(self.failed(number, error)),
         }
     }
 
     /// R8: this process issues a version without Redis. Said before it does: the cache lacks that write until it is settled,
-    /// so that the next connection first of all declares the cache incomplete (R16).
+    /// so that the next connection first of all declares the cache incomplete (R16). A connection that is there already does
+    /// so at once, between the calls of others: it waits for no lull.
     pub(crate) fn bypassed(&self) {
-        self.bypassed.store(true, Ordering::Relaxed);
+        self.life.bypassed();
+        self.look_again.notify_one();
+    }
+
+    /// R15: settles were given up, so that a record may count as current that is not: at the next contact the epoch is raised.
+    /// The next probe is soon enough, or a Redis that is slow to take settles would have its cache emptied with each.
+    pub(crate) fn settles_missed(&self) {
+        self.life.missed();
+    }
+
+    /// R15: the epoch that scripts are to expect; 0, which is never current, before Redis was met.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.life.epoch()
     }
 
     /// R2: Redis has changed less than T ago, and nobody may issue a version yet, neither by script nor without it.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.quiet_until.borrow().is_some_and(|until| Instant::now() < until)
+        self.life.quiet_for().is_some()
     }
 
     pub(crate) fn observe(&self, reading: Reading) {
         (self.observer)(reading);
     }
 
-    async fn connect(&self) -> Result<Result<MultiplexedConnection, redis::RedisError>, ConnectError> {
+    async fn connect(&self) -> Result<Result<MultiplexedConnection, RedisError>, ConnectError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(1)))
             .set_response_timeout(Some(self.timeout));
@@ -205,8 +218,13 @@ impl Connector {
     }
 
     /// R15: before a connection is used. `Some` is a reason never to use this Redis.
-    async fn meet(&self, connection: &mut MultiplexedConnection) -> Result<Option<ConnectError>, redis::RedisError> {
+    async fn meet(&self, connection: &mut MultiplexedConnection) -> Result<Option<ConnectError>, RedisError> {
+        // One after the other, or an older meeting could say the last word on the epoch.
+        let _turn = self.meeting.lock().await;
         let info: InfoDict = redis::cmd("INFO").query_async(connection).await?;
+        if info.get::<String>("role").is_some_and(|role| role == "slave") {
+            return Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "it is a replica").into());
+        }
         let policy = info.get::<String>("maxmemory_policy").unwrap_or_default();
         if policy.starts_with("allkeys") {
             return Ok(Some(ConnectError::Evicts(policy)));
@@ -221,12 +239,23 @@ impl Connector {
                 let () = redis::cmd("SET").arg(SHARD_COUNT).arg(SHARDS).arg("NX").query_async(connection).await?;
             }
         }
-        let run_id = info.get::<String>("run_id").unwrap_or_default();
-        let meet = scripts::meet();
-        for shard in Shard::all() {
-            let () = meet.key(shard.epoch()).arg(EPOCH).arg(&run_id).invoke_async(connection).await?;
-        }
+        self.enter(connection, &info.get::<String>("run_id").unwrap_or_default()).await?;
         Ok(None)
+    }
+
+    /// Raises the epoch where it must be, declares what is owed, and takes in what is in force.
+    async fn enter(&self, connection: &mut MultiplexedConnection, run_id: &str) -> Result<(), RedisError> {
+        let owed = self.life.owed();
+        let meet = scripts::meet();
+        let mut call = meet.prepare_invoke();
+        for key in Shard::all().map(Shard::epoch).chain(Shard::all().map(Shard::incomplete)) {
+            call.key(key);
+        }
+        call.arg(run_id).arg(self.life.epoch()).arg(u8::from(owed.raise())).arg(u8::from(owed.doubt()));
+        let (epoch, changed_ago): (u64, u64) = call.invoke_async(connection).await?;
+        self.life.met(epoch, Duration::from_micros(changed_ago), self.timeout);
+        self.life.pay(owed);
+        Ok(())
     }
 
     /// # Errors
@@ -235,6 +264,7 @@ impl Connector {
         &self,
         mut connection: MultiplexedConnection,
         number: u64,
+        redis: &Dependency,
         stopping: &CancellationToken,
     ) -> Result<(), ConnectError> {
         while self.broken.load(Ordering::Relaxed) < number {
@@ -242,9 +272,14 @@ impl Connector {
                 tracing::debug!(%error, "Redis did not answer the probe");
                 break;
             }
+            // Whoever waits for readiness wants to write.
+            let quiet = self.life.quiet_for();
+            if quiet.is_none() {
+                redis.answers();
+            }
             // A notification that is left over from an earlier connection costs one probe more, nothing else.
             tokio::select! {
-                () = tokio::time::sleep(PROBE_EVERY) => {}
+                () = tokio::time::sleep(quiet.unwrap_or(PROBE_EVERY).min(PROBE_EVERY)) => {}
                 () = self.look_again.notified() => {}
                 () = stopping.cancelled() => break,
             }
@@ -252,11 +287,8 @@ impl Connector {
         Ok(())
     }
 
-    async fn probe(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Result<(), redis::RedisError>, ConnectError> {
-        if self.stranger.swap(false, Ordering::Relaxed) {
+    async fn probe(&self, connection: &mut MultiplexedConnection) -> Result<Result<(), RedisError>, ConnectError> {
+        if self.stranger.swap(false, Ordering::Relaxed) || self.life.owed().anything() {
             match self.meet(connection).await {
                 Ok(None) => {}
                 Ok(Some(refusal)) => return Err(refusal),

@@ -11,13 +11,16 @@ pub mod connect;
 pub mod failure;
 pub mod inspect;
 mod keys;
+mod life;
+mod repair;
 mod reply;
 mod scripts;
 pub mod settings;
 mod writer;
 
 pub use answers::{
-    Cached, Content, Depths, Entry, Lease, Logged, Looked, PendingEntry, PendingPage, Settled, State, Write, Written,
+    Cached, Content, Depths, Doubt, Entry, Lease, Logged, Looked, PendingEntry, PendingPage, Settled, State,
+    UnsettledEntry, UnsettledPage, Write, Written,
 };
 pub use cache::Cache;
 pub use connect::{ConnectError, Connector, Reading};
@@ -26,6 +29,3 @@ pub use inspect::{Found, FoundRecord, Heads, Inspector, Scan};
 pub use keys::{SHARDS, Shard};
 pub use settings::{RedisAccess, RedisSettings};
 pub use writer::{WriteQueue, Writer};
-
-/// The number of lives that this Redis has had (PROTOCOL R15). Constant until losses are told apart.
-pub const EPOCH: u64 = 1;

@@ -4,7 +4,9 @@ use record::{RecordId, SchemaId, Version};
 use redis::{FromRedisValue, Value};
 
 use crate::CacheError;
-use crate::answers::{Cached, Content, Depths, Lease, Looked, PendingEntry, PendingPage, State, Written};
+use crate::answers::{
+    Cached, Content, Depths, Lease, Looked, PendingEntry, PendingPage, State, UnsettledEntry, UnsettledPage, Written,
+};
 
 fn unexpected(what: &str) -> CacheError {
     CacheError::Unexpected(what.to_owned())
@@ -77,23 +79,58 @@ pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<(Looked, bool)
 
 /// The version that was looked at last, then the entries. An entry that cannot be read stays, and does not stop the page.
 pub(crate) fn page(answer: Vec<Value>) -> Result<PendingPage, CacheError> {
+    let (entries, behind) = entries(answer, pending)?;
+    Ok(PendingPage { entries, behind })
+}
+
+pub(crate) fn unsettled_page(answer: Vec<Value>) -> Result<UnsettledPage, CacheError> {
+    let (entries, behind) = entries(answer, unsettled)?;
+    Ok(UnsettledPage { entries, behind })
+}
+
+fn entries<F: FromRedisValue, T>(
+    answer: Vec<Value>,
+    read: impl Fn(F) -> Result<T, CacheError>,
+) -> Result<(Vec<T>, Option<u64>), CacheError> {
     let mut parts = answer.into_iter();
     let last: String = parse(parts.next().unwrap_or(Value::Nil))?;
     let readable = parts.filter_map(|entry| {
         parse(entry)
-            .and_then(pending)
-            .inspect_err(|error| tracing::error!(%error, "an outbox entry cannot be read and stays: {error}"))
+            .and_then(&read)
+            .inspect_err(
+                |error| tracing::error!(%error, "an entry of outbox or unsettled cannot be read and stays: {error}"),
+            )
             .ok()
     });
-    Ok(PendingPage { entries: readable.collect(), behind: last.parse().ok() })
+    Ok((readable.collect(), last.parse().ok()))
 }
 
-fn pending(entry: [Option<String>; 6]) -> Result<PendingEntry, CacheError> {
+/// The entity and the id that a member of outbox or unsettled names.
+fn named(member: &str) -> Result<(String, RecordId), CacheError> {
+    let (entity, id) = member.split_once(':').ok_or_else(|| unexpected("a member"))?;
+    Ok((entity.to_owned(), RecordId::parse(id).map_err(|_| unexpected("a record id"))?))
+}
+
+fn unsettled(entry: [Option<String>; 5]) -> Result<UnsettledEntry, CacheError> {
+    let [member, version, state, partition, logged_at] = entry.map(Option::unwrap_or_default);
+    let (entity, id) = named(&member)?;
+    Ok(UnsettledEntry {
+        entity,
+        id,
+        version: version.parse().map_err(|_| unexpected("a version"))?,
+        state: State::parse(&state).ok_or_else(|| unexpected("a state"))?,
+        // A record that was never acknowledged at its version has neither.
+        partition: partition.parse().unwrap_or(-1),
+        logged_at: logged_at.parse().unwrap_or(0),
+    })
+}
+
+pub(crate) fn pending(entry: [Option<String>; 6]) -> Result<PendingEntry, CacheError> {
     let [member, version, payload, deleted, schema, trace] = entry.map(Option::unwrap_or_default);
-    let (entity, id) = member.split_once(':').ok_or_else(|| unexpected("an outbox member"))?;
+    let (entity, id) = named(&member)?;
     Ok(PendingEntry {
-        entity: entity.to_owned(),
-        id: RecordId::parse(id).map_err(|_| unexpected("a record id"))?,
+        entity,
+        id,
         version: version.parse().map_err(|_| unexpected("a version"))?,
         content: content(payload, &deleted, &schema)?,
         trace: Some(trace).filter(|trace| !trace.is_empty()),

@@ -11,6 +11,9 @@ pub(crate) struct Scripts {
     pub(crate) read: Script,
     pub(crate) fill: Script,
     pub(crate) relay: Script,
+    pub(crate) sweep: Script,
+    pub(crate) again: Script,
+    pub(crate) complete: Script,
 }
 
 impl Scripts {
@@ -22,6 +25,9 @@ impl Scripts {
             read: Script::new(include_str!("scripts/read.lua")),
             fill: Script::new(include_str!("scripts/fill.lua")),
             relay: Script::new(include_str!("scripts/relay.lua")),
+            sweep: Script::new(include_str!("scripts/sweep.lua")),
+            again: Script::new(include_str!("scripts/again.lua")),
+            complete: Script::new(include_str!("scripts/complete.lua")),
         }
     }
 }

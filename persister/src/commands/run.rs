@@ -87,7 +87,8 @@ impl Persister {
         let connector = Connector::new(&self.settings.redis, Arc::new(|_| {}))?;
         let instance = format!("persister-{:016x}", rand::random::<u64>());
         let cache = Cache::new(connector.clone(), self.settings.redis.clone(), &instance);
-        let (settler, queued) = Settler::new(self.settings.settles_most, counted.settles_dropped.clone());
+        let (settler, queued) =
+            Settler::new(self.settings.settles_most, cache.clone(), counted.settles_dropped.clone());
         let up = |name: &str| self.health.dependency(name).with_context(|| format!("{name} is no dependency"));
         connector.supervise(up("redis")?, &self.supervisor);
         database.clone().supervise(up("mysql")?, &self.supervisor);

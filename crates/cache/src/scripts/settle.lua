@@ -1,25 +1,27 @@
--- PROTOCOL R14: MySQL holds version h of these records, as read back in the epoch given. Only now may an entry leave
--- the cache. In doubt (another epoch, or incomplete) an entry is dropped rather than marked: the row answers for it.
+-- PROTOCOL R14: MySQL holds version h of these records, read back when the epoch was e. Only now may an entry leave the
+-- cache. In doubt (another epoch, or incomplete) an entry is dropped rather than marked: the row answers for it.
 --
 -- KEYS per entry  record, lease, outbox, unsettled, last, epoch, incomplete (one hash slot)
--- ARGV common     epoch, settled TTL (milliseconds)
--- ARGV per entry  member, h
--- answer          {how many records were marked persisted, how many could not be looked at, why the last of them}
-local epoch, ttl = ARGV[1], ARGV[2]
+-- ARGV common     settled TTL (milliseconds)
+-- ARGV per entry  member, h, e
+-- answer          {how many records were marked persisted, how many could not be looked at, why the last of them, how many
+--                 came in another epoch than theirs}
+local ttl, strange = ARGV[1], 0
 
 local function settle(k, a)
   local record, outbox, unsettled, last = KEYS[k], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]
-  local member, h = ARGV[a], tonumber(ARGV[a + 1])
+  local member, h, epoch = ARGV[a], tonumber(ARGV[a + 1]), ARGV[a + 2]
   -- The lease first: it frees memory, so that Redis lets a settle through when it has none left.
   redis.call('DEL', KEYS[k + 1])
   if tonumber(redis.call('GET', last) or '0') < h then redis.call('SET', last, ARGV[a + 1]) end
 
+  local same_life = redis.call('HGET', KEYS[k + 5], 'n') == epoch
+  if not same_life then strange = strange + 1 end
   local version = tonumber(redis.call('HGET', record, 'version') or '0')
   if version > h then return 0 end
   redis.call('ZREM', outbox, member)
   redis.call('ZREM', unsettled, member)
-  local certain = redis.call('HGET', KEYS[k + 5], 'n') == epoch and redis.call('EXISTS', KEYS[k + 6]) == 0
-  if version == h and certain then
+  if version == h and same_life and redis.call('EXISTS', KEYS[k + 6]) == 0 then
     redis.call('HSET', record, 'state', 'persisted', 'epoch', epoch)
     redis.call('PEXPIRE', record, ttl)
     return 1
@@ -30,7 +32,7 @@ end
 
 local marked, refused, why = 0, 0, false
 for i = 0, #KEYS / 7 - 1 do
-  local done, answer = pcall(settle, i * 7 + 1, i * 2 + 3)
+  local done, answer = pcall(settle, i * 7 + 1, i * 3 + 2)
   if done then
     marked = marked + answer
   elseif answer:find('^WRONGTYPE') then
@@ -40,4 +42,4 @@ for i = 0, #KEYS / 7 - 1 do
     return redis.error_reply(answer)
   end
 end
-return {marked, refused, why}
+return {marked, refused, why, strange}

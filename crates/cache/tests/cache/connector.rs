@@ -64,7 +64,7 @@ async fn the_first_process_writes_down_epoch_and_number_of_shards() {
     let info: redis::InfoDict = cache.ask("INFO", &["server"]).await;
     for shard in 0..16 {
         let epoch: Vec<String> = cache.ask("HMGET", &[&format!("wb:{{{shard:02}}}:epoch"), "n", "run_id"]).await;
-        assert_eq!(epoch, [cache::EPOCH.to_string(), info.get("run_id").unwrap()]);
+        assert_eq!(epoch, [cache.cache.epoch().to_string(), info.get("run_id").unwrap()]);
     }
 }
 

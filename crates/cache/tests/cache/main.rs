@@ -13,6 +13,8 @@ mod deletes;
 #[cfg(test)]
 mod inspect;
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod queue;

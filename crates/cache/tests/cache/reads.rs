@@ -184,7 +184,7 @@ async fn a_persisted_record_of_another_epoch_counts_as_absent_and_is_filled_over
     assert!(cache.cache.fill(&lease, &row(older)).await.unwrap(), "the row is what is known");
     assert_eq!(cache.hit("1").await.version, older);
     let record = cache.stands("1").await;
-    assert_eq!(record["epoch"], cache::EPOCH.to_string());
+    assert_eq!(record["epoch"], cache.cache.epoch().to_string());
 }
 
 /// What stands in Redis is readable, whatever the path it came by.

@@ -3,9 +3,7 @@
 use cache::{Looked, State};
 use record::Version;
 
-use crate::support::{
-    Fixture, above, below, fresh, fresh_with, key, lease_key, logged, record_key, settled, until, version,
-};
+use crate::support::{Fixture, above, below, fresh, fresh_with, key, lease_key, logged, record_key, until, version};
 
 #[tokio::test]
 async fn the_very_version_is_marked_gets_a_ttl_and_leaves_both_indexes() {
@@ -14,7 +12,7 @@ async fn the_very_version_is_marked_gets_a_ttl_and_leaves_both_indexes() {
     cache.acknowledge("1", version).await;
     assert_eq!(cache.settle("1", version).await, 1);
     let record = cache.stands("1").await;
-    assert_eq!((record["state"].as_str(), record["epoch"].as_str()), ("persisted", "1"));
+    assert_eq!((record["state"].as_str(), record["epoch"].as_str()), ("persisted", &*cache.cache.epoch().to_string()));
     assert_eq!(cache.indexes("1").await, (None, None));
     let rest = cache.life(&record_key("1")).await.expect("it may leave now");
     assert!((3_590_000..=3_600_000).contains(&rest), "{rest} ms");
@@ -85,7 +83,7 @@ async fn a_settle_of_another_epoch_drops_the_record() {
     let cache = fresh().await;
     let version = cache.put("1").await;
     cache.acknowledge("1", version).await;
-    dropped_and_not_marked(&cache, version, cache::EPOCH + 1).await;
+    dropped_and_not_marked(&cache, version, cache.cache.epoch() + 1).await;
 }
 
 #[tokio::test]
@@ -93,7 +91,7 @@ async fn a_settle_in_a_redis_without_an_epoch_drops_the_record() {
     let cache = fresh().await;
     let version = cache.put("1").await;
     cache.ask::<()>("DEL", &[key("1", "epoch")]).await;
-    dropped_and_not_marked(&cache, version, cache::EPOCH).await;
+    dropped_and_not_marked(&cache, version, cache.cache.epoch()).await;
 }
 
 #[tokio::test]
@@ -101,7 +99,7 @@ async fn a_settle_while_incomplete_drops_the_record() {
     let cache = fresh().await;
     let version = cache.put("1").await;
     cache.ask::<()>("SET", &[key("1", "incomplete"), "1".to_owned()]).await;
-    dropped_and_not_marked(&cache, version, cache::EPOCH).await;
+    dropped_and_not_marked(&cache, version, cache.cache.epoch()).await;
 }
 
 #[tokio::test]
@@ -109,14 +107,14 @@ async fn in_doubt_a_record_newer_than_the_row_is_left_alone_too() {
     let cache = fresh().await;
     let version = cache.put("1").await;
     let before = cache.dump().await;
-    assert_eq!(cache.settle_in("1", below(version), cache::EPOCH + 1).await, 0);
+    assert_eq!(cache.settle_in("1", below(version), cache.cache.epoch() + 1).await, 0);
     assert_eq!(cache.dump().await, before);
 }
 
 #[tokio::test]
 async fn a_settle_always_takes_the_lease_away() {
     let cache = fresh().await;
-    for (held, epoch) in [(16, cache::EPOCH), (16, cache::EPOCH + 1)] {
+    for (held, epoch) in [(16, cache.cache.epoch()), (16, cache.cache.epoch() + 1)] {
         assert!(matches!(cache.look("1").await, Looked::Miss(Some(_))));
         cache.settle_in("1", version(held), epoch).await;
         assert!(!cache.exists(&lease_key("1")).await);
@@ -147,9 +145,9 @@ async fn many_settles_are_one_call_each_by_itself() {
         let id = n.to_string();
         let version = cache.put(&id).await;
         let held = [below(version), version, above(version)][n % 3];
-        all.push(settled(&id, held));
+        all.push(cache.settled(&id, held));
     }
-    assert_eq!(cache.cache.settle(&all, cache::EPOCH).await.unwrap(), 30);
+    assert_eq!(cache.cache.settle(&all).await.unwrap(), 30);
     for n in 0..90 {
         let id = n.to_string();
         let there = cache.stands(&id).await.get("state").cloned();
@@ -165,10 +163,10 @@ async fn a_key_of_the_wrong_type_stops_no_other_settle() {
     let cache = fresh().await;
     let mut all = Vec::new();
     for id in ["1", "2", "3"] {
-        all.push(settled(id, cache.put(id).await));
+        all.push(cache.settled(id, cache.put(id).await));
     }
     cache.ask::<()>("SET", &[record_key("2"), "of somebody else".to_owned()]).await;
-    assert_eq!(cache.cache.settle(&all, cache::EPOCH).await.unwrap(), 2);
+    assert_eq!(cache.cache.settle(&all).await.unwrap(), 2);
     assert_eq!(cache.state("3").await, State::Persisted);
 }
 

@@ -81,16 +81,16 @@ impl Drop for Fixture {
     }
 }
 
-/// On an empty database of the shared Redis.
+/// On an empty database of the shared Redis that is known to be new.
 pub(crate) async fn fresh() -> Fixture {
-    fixture(settings(&empty_database())).await
+    complete(fixture(settings(&empty_database())).await).await
 }
 
 /// On an empty database of the shared Redis, with other settings.
 pub(crate) async fn fresh_with(change: impl FnOnce(&mut RedisSettings)) -> Fixture {
     let mut settings = settings(&empty_database());
     change(&mut settings);
-    fixture(settings).await
+    complete(fixture(settings).await).await
 }
 
 pub(crate) async fn fixture(settings: RedisSettings) -> Fixture {
@@ -108,13 +108,24 @@ pub(crate) async fn fixture(settings: RedisSettings) -> Fixture {
     fixture
 }
 
+/// Nothing was lost here: what R16 would find out in time.
+pub(crate) async fn complete(fixture: Fixture) -> Fixture {
+    fixture
+        .ask::<()>(
+            "DEL",
+            &Shard::all().map(|shard| format!("wb:{{{:02}}}:incomplete", shard.number())).collect::<Vec<_>>(),
+        )
+        .await;
+    fixture
+}
+
 pub(crate) async fn plain_connection(url: &str) -> MultiplexedConnection {
     redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.expect("Redis takes a connection")
 }
 
 impl Fixture {
     pub(crate) async fn connected(&self) {
-        until("the cache is connected", || async { self.cache.depths().await.is_ok() }).await;
+        until("the cache is connected", || async { self.redis.is_up() && self.cache.depths().await.is_ok() }).await;
     }
 
     /// Another process on the same Redis.
@@ -200,11 +211,16 @@ impl Fixture {
     }
 
     pub(crate) async fn settle(&self, id: &str, held: Version) -> u64 {
-        self.settle_in(id, held, cache::EPOCH).await
+        self.settle_in(id, held, self.cache.epoch()).await
     }
 
     pub(crate) async fn settle_in(&self, id: &str, held: Version, epoch: u64) -> u64 {
-        self.cache.settle(&[settled(id, held)], epoch).await.expect("the script answers")
+        self.cache.settle(&[Settled { epoch, ..self.settled(id, held) }]).await.expect("the script answers")
+    }
+
+    /// Read back in the epoch of now.
+    pub(crate) fn settled(&self, id: &str, held: Version) -> Settled {
+        Settled { entity: "users".to_owned(), id: self::id(id), held, epoch: self.cache.epoch() }
     }
 
     pub(crate) async fn look(&self, id: &str) -> Looked {
@@ -257,10 +273,6 @@ pub(crate) fn delete(id: &str) -> Write {
 
 pub(crate) fn logged(id: &str, version: Version) -> Logged {
     Logged { entity: "users".to_owned(), id: self::id(id), version, partition: 3, offset: 17, at: 1_000_000 }
-}
-
-pub(crate) fn settled(id: &str, held: Version) -> Settled {
-    Settled { entity: "users".to_owned(), id: self::id(id), held }
 }
 
 pub(crate) fn new(written: Written) -> Version {
