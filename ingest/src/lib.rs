@@ -4,13 +4,16 @@
 
 pub mod app;
 pub mod clock;
+mod doubt;
 pub mod http;
 mod lag;
 mod metrics;
 mod parts;
 mod read;
 mod relay;
+mod rounds;
 pub mod settings;
+mod sweep;
 mod write;
 
 pub use app::App;

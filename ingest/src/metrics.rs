@@ -14,6 +14,8 @@ pub(crate) struct IngestMetrics {
     pub(crate) accepted: IntCounterVec,
     pub(crate) rejected: IntCounterVec,
     pub(crate) relayed: IntCounterVec,
+    pub(crate) swept: IntCounterVec,
+    pub(crate) incomplete_shards: IntGauge,
     pub(crate) outbox_entries: IntGauge,
     pub(crate) unsettled_entries: IntGauge,
     pub(crate) acknowledgements_dropped: prometheus::IntCounter,
@@ -41,6 +43,15 @@ impl IngestMetrics {
                 "relayed_total",
                 "Outbox entries that the relay brought to the topic, or could not",
                 &["outcome"],
+            ),
+            swept: metrics.counter_vec(
+                "swept_total",
+                "Unsettled entries that the sweep settled, produced again since the table lacked them, or could not",
+                &["outcome"],
+            ),
+            incomplete_shards: metrics.gauge(
+                "cache_incomplete_shards",
+                "Shards of the cache, of 16, that may lack what MySQL has yet to receive: preconditions are refused",
             ),
             outbox_entries: metrics
                 .gauge("outbox_entries", "Records whose newest version the topic has not acknowledged"),
@@ -76,8 +87,11 @@ impl IngestMetrics {
                 this.rejected.with_label_values(&[entity, Problem::from(refusal).kind()]);
             }
         }
-        for outcome in ["published", "failed"] {
+        for outcome in ["published", "failed", "refused"] {
             this.relayed.with_label_values(&[outcome]);
+        }
+        for outcome in ["settled", "produced", "failed"] {
+            this.swept.with_label_values(&[outcome]);
         }
         this
     }

@@ -1,21 +1,25 @@
 //! What ingest is made of, put together once, with the tasks that keep it going.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context;
 use cache::{Cache, Connector, Logged, WriteQueue, Writer};
 use record::Catalog;
-use service::{Health, Metrics, Supervisor, clock};
+use service::{Dependency, Health, Metrics, Supervisor, clock};
 use table::{Database, EntityTable};
 use tokio::sync::mpsc;
 use topic::{LagMetrics, Publisher};
 
 use crate::clock::ClockWatch;
+use crate::doubt::Doubts;
 use crate::http::Front;
 use crate::lag::{Observer, OutboxOldest};
 use crate::metrics::IngestMetrics;
 use crate::relay::Relay;
+use crate::rounds::Rounds;
 use crate::settings::Settings;
+use crate::sweep::Sweep;
 use crate::write::WritePath;
 
 /// Acknowledgements waiting for the cache to learn of them; past it they are dropped, and the relay sends again.
@@ -47,7 +51,7 @@ pub(crate) fn start(
 
     connector.supervise(redis, supervisor);
     topic::watch::supervise(settings.kafka.clone(), topics.clone(), publisher.clone(), kafka.clone(), supervisor);
-    database.clone().supervise(mysql, supervisor);
+    database.clone().supervise(mysql.clone(), supervisor);
     supervise_writer(writer, supervisor);
     supervise_acknowledgements(cache.clone(), acknowledgements, counted.clone(), supervisor);
     let lag = LagMetrics::new(&settings.kafka, clock::now_micros);
@@ -57,7 +61,9 @@ pub(crate) fn start(
     let observer =
         Observer { cache: cache.clone(), publisher: publisher.clone(), metrics: counted.clone(), lag: lag.clone() };
     supervisor.spawn("depths", observer.observe(oldest, supervisor.stopping()));
-    topic::lag::supervise(settings.kafka.clone(), topics, lag, supervisor);
+    topic::lag::supervise(settings.kafka.clone(), topics, lag.clone(), supervisor);
+    let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
+    let tables: BTreeMap<_, _> = catalog.iter().map(|entity| (entity.name().to_owned(), table(entity))).collect();
     let relay = Relay {
         cache: cache.clone(),
         publisher: publisher.clone(),
@@ -67,7 +73,8 @@ pub(crate) fn start(
         after: settings.relay_after_ms,
         metrics: counted.clone(),
     };
-    supervisor.spawn("relay", relay.run(supervisor.stopping()));
+    let rounds = rounds(settings, relay, tables.clone(), mysql, lag);
+    supervisor.spawn("rounds", rounds.run(supervisor.stopping()));
 
     let writes = WritePath {
         clock,
@@ -79,15 +86,38 @@ pub(crate) fn start(
         answer_deadline: settings.answer_deadline_ms,
         metrics: counted,
     };
-    let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
     Ok(Front {
-        entities: catalog.iter().map(|entity| (entity.name().to_owned(), table(entity))).collect(),
+        entities: tables,
         writes,
         cache,
         body_bytes_most: settings.body_bytes_most,
         body_deadline: settings.body_deadline_ms,
         event_bytes_most: settings.kafka.event_bytes_most,
     })
+}
+
+/// R10, R11, R16: what repairs.
+fn rounds(
+    settings: &Settings,
+    relay: Relay,
+    tables: BTreeMap<String, EntityTable>,
+    mysql: Dependency,
+    lag: LagMetrics,
+) -> Rounds {
+    let (cache, metrics, relay) = (relay.cache.clone(), relay.metrics.clone(), Arc::new(relay));
+    let sweep = Sweep {
+        cache: cache.clone(),
+        relay: Arc::clone(&relay),
+        tables,
+        kafka_settings: settings.kafka.clone(),
+        lag: lag.clone(),
+        mysql,
+        after: settings.sweep_after_ms,
+        metrics: metrics.clone(),
+        seen: HashMap::new(),
+    };
+    let doubts = Doubts { cache, lag, grace: settings.incomplete_grace_ms, metrics, watched: HashMap::new() };
+    Rounds { relay, sweep, doubts }
 }
 
 /// HTTP has drained when the process stops its tasks, so that nothing waits in the queue any more.

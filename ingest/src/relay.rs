@@ -1,25 +1,40 @@
 //! PROTOCOL R10: brings to the topic what a crash, an outage or a lost acknowledgement left in the outbox.
 //!
-//! Every instance runs one; an advisory claim keeps two from the same shard at most times, and two at once are harmless:
-//! the event carries its version. Nothing is validated again.
+//! Two at once are harmless: the event carries its version. Nothing is validated again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Cache, CacheError, Content, Logged, PendingEntry, Shard};
 use futures_util::future::join_all;
-use rand::seq::SliceRandom;
 use record::{Catalog, Change, Event, Origin};
-use service::{Dependency, clock};
+use service::{Dependency, FailureClass, clock};
 use tokio_util::sync::CancellationToken;
 use topic::{KafkaSettings, Outgoing, Publisher};
 
 use crate::metrics::IngestMetrics;
+use crate::rounds::CLAIM;
 
-const EVERY: Duration = Duration::from_secs(2);
-/// Shorter than `EVERY`, so that a claim never keeps its own instance away.
-const CLAIM: Duration = Duration::from_millis(1500);
 const BATCH: usize = 500;
+
+/// Why a record of the cache was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unpublished {
+    /// Not now, or not by this build.
+    Failed,
+    /// Never: it is larger than the topic takes.
+    Refused,
+}
+
+impl Unpublished {
+    /// The label in `relayed_total`.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -33,38 +48,21 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    pub(crate) async fn run(self, stopping: CancellationToken) {
-        let mut shards: Vec<_> = Shard::all().collect();
-        while !stopping.is_cancelled() {
-            if self.kafka.is_up() {
-                shards.shuffle(&mut rand::rng());
-                for shard in &shards {
-                    if let Err(error) = self.relay(*shard, &stopping).await {
-                        tracing::debug!(%error, shard = shard.number(), "relay");
-                    }
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                () = stopping.cancelled() => {}
-            }
-        }
-    }
-
     /// Page by page, oldest first, until the shard has nothing old any more. What cannot be published stays, and keeps
     /// nothing behind it from the topic.
-    async fn relay(&self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
+    pub(crate) async fn relay(&self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
         let until = clock::now_micros().saturating_sub(clock::micros(self.after));
         let mut behind = 0;
         while !stopping.is_cancelled() && self.kafka.is_up() && self.cache.claim_relay(shard, CLAIM).await? {
             let page = self.cache.pending(shard, behind, until, BATCH).await?;
             let Some(last) = page.behind else { break };
             behind = last;
-            let all = page.entries.len();
-            let logged: Vec<_> = join_all(page.entries.into_iter().map(|entry| self.publish(entry))).await;
-            let logged: Vec<_> = logged.into_iter().flatten().collect();
-            self.metrics.relayed.with_label_values(&["published"]).inc_by(logged.len() as u64);
-            self.metrics.relayed.with_label_values(&["failed"]).inc_by((all - logged.len()) as u64);
+            let outcomes = join_all(page.entries.into_iter().map(|entry| self.publish(entry))).await;
+            for outcome in &outcomes {
+                let outcome = outcome.as_ref().map_or_else(Unpublished::as_str, |_| "published");
+                self.metrics.relayed.with_label_values(&[outcome]).inc();
+            }
+            let logged: Vec<_> = outcomes.into_iter().flatten().collect();
             if !logged.is_empty() {
                 self.cache.logged(&logged).await?;
             }
@@ -72,13 +70,14 @@ impl Relay {
         Ok(())
     }
 
-    async fn publish(&self, entry: PendingEntry) -> Option<Logged> {
+    /// Publishes a record as it stands in the cache; also for the sweep, which does so once more.
+    pub(crate) async fn publish(&self, entry: PendingEntry) -> Result<Logged, Unpublished> {
         let PendingEntry { entity, id, version, content, trace } = entry;
-        let change = self.change(&entity, content)?;
+        let change = self.change(&entity, content).ok_or(Unpublished::Failed)?;
         let event = Event { id, version, origin: Origin::Relay, change };
         let topic = self.kafka_settings.topic(&entity);
         match self.publisher.publish(Outgoing { topic: &topic, event: &event, trace: trace.as_deref() }).await {
-            Ok(published) => Some(Logged {
+            Ok(published) => Ok(Logged {
                 entity,
                 id: event.id,
                 version,
@@ -86,9 +85,15 @@ impl Relay {
                 offset: published.offset,
                 at: clock::now_micros(),
             }),
+            // It never will be taken, whoever sends it. It stays until it can be moved to the dead letters.
+            Err(error) if error.class() == FailureClass::Poison => {
+                let id = event.id.as_str();
+                tracing::error!(%error, topic, id, %version, "Kafka refuses a record for good, and it stays in the cache");
+                Err(Unpublished::Refused)
+            }
             Err(error) => {
-                tracing::warn!(%error, topic, "an outbox entry could not be published and stays");
-                None
+                tracing::warn!(%error, topic, "a record could not be published and stays");
+                Err(Unpublished::Failed)
             }
         }
     }

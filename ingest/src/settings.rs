@@ -79,6 +79,14 @@ pub struct Settings {
     #[arg(long, env = "RELAY_AFTER_MS", default_value = "12000", value_parser = millis)]
     pub relay_after_ms: Duration,
 
+    /// The age at which the sweep looks whether the table has an unsettled record; longer than the relay takes.
+    #[arg(long, env = "SWEEP_AFTER_MS", default_value = "30000", value_parser = millis)]
+    pub sweep_after_ms: Duration,
+
+    /// How long after a loss of Redis no request from before it can be alive: preconditions are refused at least so long.
+    #[arg(long, env = "INCOMPLETE_GRACE_MS", default_value = "30000", value_parser = millis)]
+    pub incomplete_grace_ms: Duration,
+
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -125,6 +133,7 @@ impl Settings {
             ("--answer-deadline-ms", self.answer_deadline_ms),
             ("--produce-deadline-ms", self.kafka.produce_deadline_ms),
             ("--relay-after-ms", self.relay_after_ms),
+            ("--sweep-after-ms", self.sweep_after_ms),
             ("--settled-ttl-s", self.redis.settled_ttl_s),
         ];
         for ((name, value), (next, longer)) in ordered.iter().zip(ordered.iter().skip(1)) {
@@ -132,6 +141,10 @@ impl Settings {
                 format!("{name} must be shorter than {next} (docs/PROTOCOL.md, the numbers)")
             });
         }
+        found.demand(self.incomplete_grace_ms > self.answer_deadline_ms + self.kafka.produce_deadline_ms, || {
+            "--incomplete-grace-ms must be longer than --answer-deadline-ms and --produce-deadline-ms together (PROTOCOL R16)"
+                .to_owned()
+        });
         // An event is the body in another form, plus key, frame and headers.
         found.demand(self.kafka.event_bytes_most >= self.body_bytes_most.saturating_add(65_536), || {
             "--event-bytes-most must be at least --body-bytes-most plus 65536".to_owned()

@@ -12,6 +12,7 @@ mod ddl;
 mod existing;
 pub mod failure;
 mod letters;
+mod held;
 pub mod migrate;
 mod plan;
 mod purge;

@@ -19,6 +19,8 @@ const INSERT_MARK: &str = "INSERT IGNORE INTO `_write_behind_entities` (`entity`
 const SELECT_PARTITIONS: &str = "SELECT `partitions` FROM `_write_behind_entities` WHERE `entity` = ?";
 pub(crate) const SELECT_MARK: &str =
     "SELECT `purged` FROM `_write_behind_entities` WHERE `entity` = ? LOCK IN SHARE MODE";
+/// The same by an account that may only read.
+pub(crate) const READ_MARK: &str = "SELECT `purged` FROM `_write_behind_entities` WHERE `entity` = ?";
 /// Where a migration is tried out before it is done.
 const REHEARSAL: &str = "_write_behind_rehearsal";
 

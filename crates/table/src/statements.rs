@@ -33,6 +33,7 @@ pub(crate) struct Statements {
     /// By number of rows.
     pub(crate) upsert: BTreeMap<usize, Arc<str>>,
     pub(crate) read_back: BTreeMap<usize, Arc<str>>,
+    pub(crate) held: BTreeMap<usize, Arc<str>>,
     /// For an event that is not newer than the purge mark: it may change a row, never make one (R18).
     pub(crate) guarded_update: Arc<str>,
     /// For the same event where the row has its version already.
@@ -64,7 +65,8 @@ impl Statements {
         let select = format!("SELECT {}, `version`, `deleted` FROM {table} WHERE `id` = ?", fields.join(", "));
         Self {
             upsert: sizes.clone().map(|size| (size, upsert(&table, &fields, size).into())).collect(),
-            read_back: sizes.map(|size| (size, read_back(&table, size).into())).collect(),
+            read_back: sizes.clone().map(|size| (size, read_back(&table, size).into())).collect(),
+            held: sizes.map(|size| (size, held(&table, size).into())).collect(),
             guarded_update: guarded_update(&table, &fields).into(),
             raise_offset: raise_offset(&table).into(),
             select: select.into(),
@@ -129,6 +131,10 @@ fn read_back(table: &str, rows: usize) -> String {
         "SELECT `id`, `version`, `log_offset`, `updated_at` FROM {table} FORCE INDEX (PRIMARY) WHERE `id` IN ({}) FOR UPDATE",
         list("?", rows)
     )
+}
+
+fn held(table: &str, rows: usize) -> String {
+    format!("SELECT `id`, `version` FROM {table} WHERE `id` IN ({})", list("?", rows))
 }
 
 fn guarded_update(table: &str, fields: &[String]) -> String {

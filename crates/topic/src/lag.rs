@@ -19,6 +19,7 @@ use service::{Supervisor, clock};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Quiet, Reporting};
+use crate::drained::{Drained, Moment};
 use crate::{Envelope, KafkaSettings, Partition, TopicError};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -181,9 +182,13 @@ pub fn observe(
 ) -> Result<(), TopicError> {
     let mut lag = GroupLag::new(settings)?;
     while !stopping.is_cancelled() {
-        let next = Instant::now() + EVERY;
+        let begun = Moment { at: Instant::now(), micros: clock::now_micros() };
+        let next = begun.at + EVERY;
         match lag.look(topics) {
-            Ok(positions) => metrics.show(positions, &settings.topic_prefix),
+            Ok(positions) => {
+                metrics.show(positions, &settings.topic_prefix);
+                metrics.shown.lock().unwrap_or_else(PoisonError::into_inner).drained.look(begun, positions);
+            }
             Err(error) => tracing::debug!(%error, "the group's lag is not known at the moment"),
         }
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -207,6 +212,7 @@ pub struct LagMetrics {
 struct Shown {
     positions: HashMap<Partition, (String, Position)>,
     outbox_heads: HashMap<String, u64>,
+    drained: Drained,
 }
 
 impl LagMetrics {
@@ -243,6 +249,12 @@ impl LagMetrics {
     /// Shows the birth of the outbox's oldest entry, by entity.
     pub fn show_outbox(&self, heads: HashMap<String, u64>) {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).outbox_heads = heads;
+    }
+
+    /// Until when everything that the topics had acknowledged is committed by the group, as far as is known.
+    #[must_use]
+    pub fn drained(&self) -> Drained {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).drained.clone()
     }
 
     /// Events behind, over all partitions, when last looked at.

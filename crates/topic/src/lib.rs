@@ -5,6 +5,7 @@
 
 mod client;
 pub mod consumer;
+pub mod drained;
 mod envelope;
 pub mod failure;
 pub mod lag;
@@ -15,6 +16,7 @@ pub mod setup;
 pub mod watch;
 
 pub use consumer::{Assignment, CommitFailed, Consumer, Partition};
+pub use drained::{Drained, Moment};
 pub use envelope::Envelope;
 pub use failure::TopicError;
 pub use lag::{GroupLag, LagMetrics};

@@ -27,6 +27,8 @@ mod growth;
 #[cfg(test)]
 mod journey;
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod observability;
@@ -44,5 +46,7 @@ mod readers;
 mod replay;
 #[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod sweep;
 #[cfg(test)]
 mod verify;

@@ -1,0 +1,208 @@
+//! R10, R11: whatever waits in outbox and unsettled comes to its end, also when a settle or the topic itself was lost; and
+//! nobody is asked about what waits rightly.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::system::metric;
+use e2e::topic_reader::{committed, read_all};
+use e2e::{Servers, System};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfig;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use reqwest::Method;
+use serde_json::json;
+use sqlx::Row;
+use stack::{Lifetime, Process};
+
+/// Timings in the order that the protocol demands, short enough to wait for.
+fn prepared(servers: Servers) -> Result<System> {
+    Ok(System::prepare(servers)?
+        .with("ANSWER_DEADLINE_MS", "1000")
+        .with("PRODUCE_DEADLINE_MS", "1500")
+        .with("RELAY_AFTER_MS", "1600")
+        .with("SWEEP_AFTER_MS", "2000"))
+}
+
+/// Longer than the pause between two rounds ever is.
+const A_ROUND: Duration = Duration::from_millis(3500);
+
+fn topic(system: &System) -> String {
+    format!("{}users", system.topic_prefix)
+}
+
+fn admin(system: &System) -> Result<AdminClient<DefaultClientContext>> {
+    let mut config = ClientConfig::new();
+    Ok(AdminClient::from_config(config.set("bootstrap.servers", system.servers.kafka.brokers()))?)
+}
+
+async fn swept(system: &System, outcome: &str) -> Result<f64> {
+    let text = system.metrics(&system.ingest_admin_url).await?;
+    metric(&text, &format!("write_behind_swept_total{{outcome=\"{outcome}\"}}")).context("the series exists")
+}
+
+async fn unsettled(system: &System) -> Result<u64> {
+    let mut entries = 0;
+    for shard in 0..16 {
+        entries += system.redis::<u64>(&["ZCARD"], &[format!("wb:{{{shard:02}}}:unsettled")]).await?;
+    }
+    Ok(entries)
+}
+
+async fn state(system: &System, id: &str) -> Result<String> {
+    let shown = system.call(Method::GET, &format!("/users/{id}"), None).await?;
+    Ok(shown.headers().get("write-behind-state").context("a state")?.to_str()?.to_owned())
+}
+
+async fn put_logged(system: &System, ids: std::ops::Range<u32>) -> Result<()> {
+    for id in ids {
+        let answer = system.put("users", &id.to_string(), &json!({ "name": "Ada", "age": 36 })).await?;
+        ensure!(answer["state"] == "logged", "{answer}");
+    }
+    system
+        .eventually("the cache knows of every acknowledgement", async || {
+            let text = system.metrics(&system.ingest_admin_url).await?;
+            Ok(metric(&text, "write_behind_outbox_entries") == Some(0.0))
+        })
+        .await
+}
+
+/// A persister that Redis is away from: it applies and commits, and its settles go nowhere.
+fn without_redis(system: &System) -> Result<Process> {
+    let spec = system.persister_spec(&system.persister_admin_url).env("REDIS_URL", "redis://127.0.0.1:1/0");
+    Process::spawn(&spec, Lifetime::Attached)
+}
+
+/// `d03`, `k09`: the persister dies between offset commit and settle. And before that, while everything waits rightly, neither
+/// MySQL is asked nor anything produced a second time, however old it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r11_a_settle_that_was_lost_is_repaired_by_the_sweep_and_what_waits_rightly_is_left_alone() -> Result<()> {
+    let mut system = prepared(Servers::shared())?;
+    system.migrate()?;
+    system.start_ingest().await?;
+    put_logged(&system, 0..40).await?;
+    // Old enough for the sweep, and not applied: a look at the rows would find them all missing.
+    tokio::time::sleep(Duration::from_millis(2000) + A_ROUND).await;
+    assert_eq!((swept(&system, "produced").await?, swept(&system, "settled").await?), (0.0, 0.0));
+
+    let persister = without_redis(&system)?;
+    let (brokers, group, topic) = (system.servers.kafka.brokers(), system.group.clone(), topic(&system));
+    system
+        .eventually("all of it is applied and committed", async || {
+            Ok(committed(&brokers, &group, &topic)?.values().sum::<i64>() == 40)
+        })
+        .await?;
+    assert!(unsettled(&system).await? > 0, "the settles arrived: this shows nothing");
+    persister.kill()?;
+    system.eventually("every entry settles", async || Ok(unsettled(&system).await? == 0)).await?;
+    assert_eq!(state(&system, "7").await?, "persisted");
+    let marked: String = system.redis(&["HGET"], &[record_key("7"), "state".to_owned()]).await?;
+    assert_eq!(marked, "persisted", "it was read in the epoch of now, and is certain");
+    assert_eq!(swept(&system, "settled").await?, 40.0);
+    assert_eq!(read_all(&brokers, &topic)?.len(), 40, "nothing was produced again");
+    Ok(())
+}
+
+fn record_key(id: &str) -> String {
+    let member = format!("users:{id}");
+    format!("wb:{{{:02}}}:record:{member}", crc32fast::hash(member.as_bytes()) % 16)
+}
+
+async fn all_rows(system: &System, rows: i64) -> Result<()> {
+    let table = system.table().await?;
+    system
+        .eventually("every write that was answered logged is in the table", async || {
+            let row = sqlx::query("SELECT COUNT(*) FROM users WHERE name = 'Ada'").fetch_one(&table).await?;
+            Ok(row.get::<i64, _>(0) == rows)
+        })
+        .await?;
+    system.eventually("every entry settles", async || Ok(unsettled(system).await? == 0)).await
+}
+
+/// `k22`: the topic lost its events after the acknowledgement and before the persister had them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r11_what_the_topic_lost_after_the_acknowledgement_is_produced_again() -> Result<()> {
+    let mut system = prepared(Servers::shared())?;
+    system.migrate()?;
+    system.start_ingest().await?;
+    put_logged(&system, 0..20).await?;
+    let (brokers, topic) = (system.servers.kafka.brokers(), topic(&system));
+    let before: i64 = read_all(&brokers, &topic)?.len().try_into()?;
+    assert_eq!(before, 20);
+    let mut all = TopicPartitionList::new();
+    for partition in 0..6 {
+        all.add_partition_offset(&topic, partition, Offset::End)?;
+    }
+    admin(&system)?.delete_records(&all, &AdminOptions::new()).await?;
+    assert!(read_all(&brokers, &topic)?.is_empty(), "the topic has lost nothing: this shows nothing");
+    system
+        .eventually("all of them are in the topic again", async || Ok(read_all(&brokers, &topic)?.len() >= 20))
+        .await?;
+    system.start_persister().await?;
+    all_rows(&system, 20).await
+}
+
+/// The same with a topic that was made anew, while the persister runs and has committed offsets of the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r11_a_topic_that_was_deleted_and_made_anew_gets_what_the_table_lacks() -> Result<()> {
+    let mut system = prepared(Servers::shared())?;
+    system.migrate()?;
+    system.start_ingest().await?;
+    put_logged(&system, 0..20).await?;
+    let (brokers, topic) = (system.servers.kafka.brokers(), topic(&system));
+    admin(&system)?.delete_topics(&[&topic], &AdminOptions::new()).await?;
+    let gone = || read_all(&brokers, &topic).is_ok_and(|events| events.is_empty());
+    system.eventually("the topic is gone", async || Ok(gone())).await?;
+    system.eventually("the topic can be made again", async || Ok(system.migrate().is_ok())).await?;
+    system
+        .eventually("all of them are in the topic again", async || {
+            Ok(read_all(&brokers, &topic).is_ok_and(|events| events.len() >= 20))
+        })
+        .await?;
+    system.start_persister().await?;
+    all_rows(&system, 20).await
+}
+
+/// What Kafka never takes is told apart, stops nothing behind it, and is not lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r10_a_record_that_kafka_refuses_for_good_is_counted_stays_and_holds_up_none_behind_it() -> Result<()> {
+    let mut system = prepared(Servers::shared())?;
+    system.migrate()?;
+    system.start_ingest().await?;
+    system.start_persister().await?;
+    let topic = topic(&system);
+    let narrow = |bytes: &'static str| {
+        let (admin, topic) = (admin(&system), topic.clone());
+        async move {
+            let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
+                .set("cleanup.policy", "compact")
+                .set("min.compaction.lag.ms", "604800000")
+                .set("delete.retention.ms", "604800000")
+                .set("message.timestamp.type", "LogAppendTime")
+                .set("max.message.bytes", bytes);
+            admin?.alter_configs(&[config], &AdminOptions::new()).await?;
+            anyhow::Ok(())
+        }
+    };
+    narrow("700").await?;
+    let long: String = (0..1000_u32).map(|n| char::from(b'a' + u8::try_from(n * n * 31 % 26).unwrap_or(0))).collect();
+    let answer = system.put("users", "1", &json!({ "name": "Ada", "age": 36, "occupation": long })).await?;
+    assert_eq!(answer["state"], "cached", "{answer}");
+    put_behind(&system).await?;
+    system
+        .eventually("the refusal is counted", async || {
+            let text = system.metrics(&system.ingest_admin_url).await?;
+            Ok(metric(&text, "write_behind_relayed_total{outcome=\"refused\"}") > Some(0.0))
+        })
+        .await?;
+    assert_eq!(state(&system, "1").await?, "cached", "it is not given up");
+    narrow("2000000").await?;
+    all_rows(&system, 2).await
+}
+
+async fn put_behind(system: &System) -> Result<()> {
+    let answer = system.put("users", "2", &json!({ "name": "Ada", "age": 36 })).await?;
+    ensure!(answer["state"] == "logged", "{answer}");
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! PROTOCOL R11: brings to its end what has waited for the table for too long. A settle was lost: the row is asked, and the
+//! cache told. The topic was lost: the record is produced again, from the cache.
+//!
+//! Only entries whose events the group has passed are looked at. Else MySQL would be asked for millions of rows just as it
+//! returns, and records would be produced again that are on their way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache::{Cache, CacheError, Logged, Settled, Shard, State, UnsettledEntry};
+use futures_util::future::join_all;
+use service::{Dependency, clock};
+use table::EntityTable;
+use tokio_util::sync::CancellationToken;
+use topic::{Drained, KafkaSettings, LagMetrics, Partition};
+
+use crate::metrics::IngestMetrics;
+use crate::relay::Relay;
+use crate::rounds::CLAIM;
+
+/// Entries in one look; their rows are asked for in one statement.
+const BATCH: usize = 500;
+/// Looks at one shard in one round. The next round goes on behind them, so that millions of entries that wait rightly cost
+/// Redis a few percent of its time, and hide none that does not.
+const LOOKS: usize = 4;
+/// Records that are produced again at one time: each may be as large as a body.
+const AT_ONCE: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    pub(crate) cache: Cache,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) tables: BTreeMap<String, EntityTable>,
+    pub(crate) kafka_settings: KafkaSettings,
+    pub(crate) lag: LagMetrics,
+    pub(crate) mysql: Dependency,
+    pub(crate) after: Duration,
+    pub(crate) metrics: IngestMetrics,
+    /// Where the next round goes on; a shard that was seen to its end begins anew.
+    pub(crate) seen: HashMap<Shard, u64>,
+}
+
+impl Sweep {
+    /// With MySQL away nothing is known, and nothing is done.
+    pub(crate) async fn sweep(&mut self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
+        let until = clock::now_micros().saturating_sub(clock::micros(self.after));
+        let mut behind = self.seen.remove(&shard).unwrap_or(0);
+        for _ in 0..LOOKS {
+            if stopping.is_cancelled() || !self.mysql.is_up() || !self.cache.claim_relay(shard, CLAIM).await? {
+                break;
+            }
+            // Before the rows are read (R14).
+            let epoch = self.cache.epoch();
+            let page = self.cache.unsettled(shard, behind, until, BATCH).await?;
+            let Some(last) = page.behind else { return Ok(()) };
+            behind = last;
+            for (entity, entries) in self.passed(page.entries) {
+                self.bring_to_an_end(&entity, entries, epoch).await?;
+            }
+        }
+        self.seen.insert(shard, behind);
+        Ok(())
+    }
+
+    fn passed(&self, entries: Vec<UnsettledEntry>) -> BTreeMap<String, Vec<UnsettledEntry>> {
+        let drained = self.lag.drained();
+        let mut passed: BTreeMap<String, Vec<UnsettledEntry>> = BTreeMap::new();
+        for entry in entries {
+            let topic = self.kafka_settings.topic(&entry.entity);
+            if is_passed(&entry, &topic, &drained) {
+                passed.entry(entry.entity.clone()).or_default().push(entry);
+            }
+        }
+        passed
+    }
+
+    /// The group has passed these, so that the table has them, or their events are gone.
+    async fn bring_to_an_end(&self, entity: &str, entries: Vec<UnsettledEntry>, epoch: u64) -> Result<(), CacheError> {
+        // An entity of a newer ingest stays for one.
+        let Some(table) = self.tables.get(entity) else { return Ok(()) };
+        let ids: Vec<_> = entries.iter().map(|entry| entry.id.clone()).collect();
+        let held = match table.held(&ids).await {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::debug!(%error, entity, "the sweep could not ask the table");
+                return Ok(());
+            }
+        };
+        let (mut settled, mut gone) = (Vec::new(), Vec::new());
+        for (entry, held) in entries.into_iter().zip(held) {
+            // A dead-lettered version is at its end, too: it is to be asked for here, before anything is produced again.
+            if held >= entry.version {
+                settled.push(Settled { entity: entry.entity, id: entry.id, held, epoch });
+            } else {
+                gone.push(entry);
+            }
+        }
+        if !settled.is_empty() {
+            self.cache.settle(&settled).await?;
+            self.count("settled", settled.len());
+        }
+        for entries in gone.chunks(AT_ONCE) {
+            self.produce_again(entries).await?;
+        }
+        Ok(())
+    }
+
+    async fn produce_again(&self, entries: &[UnsettledEntry]) -> Result<(), CacheError> {
+        let records = self.cache.behind(entries).await?;
+        let all = records.len();
+        let produced = join_all(records.into_iter().map(|record| self.relay.publish(record))).await;
+        let produced: Vec<Logged> = produced.into_iter().flatten().collect();
+        self.count("produced", produced.len());
+        self.count("failed", all - produced.len());
+        if !produced.is_empty() {
+            tracing::warn!(
+                records = produced.len(),
+                "the group has passed these records and the table lacks them: they are produced again"
+            );
+            self.cache.produced_again(&produced).await?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, outcome: &str, entries: usize) {
+        self.metrics.swept.with_label_values(&[outcome]).inc_by(entries as u64);
+    }
+}
+
+/// Has the group passed whatever of this entry the topic had acknowledged? One that was overwritten waits for the topic, and is
+/// the relay's.
+fn is_passed(entry: &UnsettledEntry, topic: &str, drained: &Drained) -> bool {
+    if entry.state == State::Cached {
+        return false;
+    }
+    let until = drained.until(&Partition { topic: topic.into(), number: entry.partition });
+    until.is_some_and(|until| until.micros > entry.logged_at)
+}
