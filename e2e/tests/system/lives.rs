@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::journal::Load;
 use e2e::system::metric;
 use e2e::{Servers, System};
+use reqwest::Method;
 use serde_json::{Value, json};
 use stack::{Lifetime, Process};
 
@@ -54,9 +55,11 @@ impl OneByOne {
         Self { stop, client }
     }
 
-    async fn finish(self) -> Result<()> {
+    /// Its record is deleted at the end: no journal knows it.
+    async fn finish(self, system: &System) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let versions = self.client.await??;
+        system.call(Method::DELETE, "/users/one-by-one", None).await?.error_for_status()?;
         ensure!(versions.len() > 10, "only {} writes", versions.len());
         ensure!(versions.is_sorted_by(|a, b| a < b), "versions went back: {versions:?}");
         Ok(())
@@ -84,7 +87,7 @@ async fn r15_redis_is_emptied_under_load_and_nothing_that_was_logged_is_lost() -
         system.eventually("a new life is noticed", async || Ok(epoch(&system).await? > before)).await?;
     }
     while_acknowledging(&load, 200).await?;
-    one.finish().await?;
+    one.finish(&system).await?;
     let journal = load.finish().await?;
     settled(&system, &journal).await?;
     system.eventually("the doubt ends by itself", async || Ok(incomplete(&system).await? == 0.0)).await
@@ -102,7 +105,7 @@ async fn r15_redis_is_restarted_under_load_and_nothing_that_was_acknowledged_is_
     system.servers.redis.restart()?;
     while_acknowledging(&load, 200).await?;
     assert!(epoch(&system).await? > before, "another run_id is another life");
-    one.finish().await?;
+    one.finish(&system).await?;
     let journal = load.finish().await?;
     settled(&system, &journal).await
 }
@@ -124,7 +127,7 @@ async fn r16_the_cache_is_incomplete_until_the_table_has_what_it_lost() -> Resul
     system.redis::<()>(&["FLUSHALL"], &[]).await?;
     system
         .eventually("the loss is noticed", async || {
-            system.call(reqwest::Method::GET, "/users/1", None).await?;
+            system.call(Method::GET, "/users/1", None).await?;
             Ok(epoch(&system).await? > before && incomplete(&system).await? == 16.0)
         })
         .await?;
