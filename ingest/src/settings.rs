@@ -239,6 +239,15 @@ mod tests {
     }
 
     #[test]
+    fn r16_the_grace_outlives_every_request_and_the_sweep_comes_after_the_relay() {
+        let faults = |flag: &str| found(&[flag]).faults.join("\n");
+        assert!(faults("--incomplete-grace-ms=12000").contains("--incomplete-grace-ms must be longer"));
+        assert_eq!(faults("--incomplete-grace-ms=12001"), "");
+        assert!(faults("--sweep-after-ms=12000").contains("--relay-after-ms must be shorter than --sweep-after-ms"));
+        assert!(faults("--settled-ttl-s=30").contains("--sweep-after-ms must be shorter than --settled-ttl-s"));
+    }
+
+    #[test]
     fn two_servers_need_two_ports() {
         let faults =
             |listen: &str| found(&[&format!("--listen={listen}"), "--admin-listen=127.0.0.1:9101"]).faults.len();

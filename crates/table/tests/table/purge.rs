@@ -6,7 +6,7 @@ use sqlx::Executor;
 use table::Held;
 
 use crate::failures::{house_on, hurt};
-use crate::house::{House, Stored, THING, at, delete, held};
+use crate::house::{House, Stored, THING, at, delete, held, key};
 
 /// The mark between versions 5 and 6, as a purge would leave it.
 async fn purged() -> (House, Version) {
@@ -149,4 +149,20 @@ async fn a_tombstone_that_is_written_again_while_it_is_purged_stays() {
     assert_eq!(purged.unwrap().deleted, 1);
     let left: Vec<String> = house.rows().await.into_iter().map(|row| row.id).collect();
     assert_eq!(left, ["a"], "a purge deleted a record that had just been written");
+}
+
+/// What the sweep settles by: R14's h, for many at once, by an account that may only read.
+#[tokio::test]
+async fn r11_the_sweep_is_told_of_rows_tombstones_and_where_there_is_no_row_the_mark() {
+    let (house, mark) = purged().await;
+    house.apply(&[house.put("a", 7, 1, "seven"), house.put("b", 7, 2, "seven"), delete("b", 8, 3)]).await;
+    let many: Vec<_> = (0..620).map(|n| house.put(&format!("n{n}"), 9 + n, 4, "many")).collect();
+    house.apply(&many).await;
+    let reading = table::EntityTable::new(crate::house::database(&house.accounts.ingest), house.entity.clone());
+    let ids = ["a", "nobody", "b"].map(key);
+    assert_eq!(reading.held(&ids).await.unwrap(), [at(7), mark, at(8)]);
+    let all: Vec<_> = many.iter().map(|row| row.id.clone()).collect();
+    let versions: Vec<_> = many.iter().map(|row| row.version).collect();
+    assert_eq!(reading.held(&all).await.unwrap(), versions, "in their order, whatever the statements are cut into");
+    assert_eq!(reading.held(&[]).await.unwrap(), []);
 }
