@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let faults = found(&["--redis-timeout-ms=100", "--answer-deadline-ms=20000", "--http-workers=0"]).faults;
+        let faults = found(&["--redis-timeout-ms=100", "--answer-deadline-ms=15000", "--http-workers=0"]).faults;
         assert_eq!(faults.len(), 3, "{faults:?}");
         for (fault, flag) in faults.iter().zip(["--redis-timeout-ms", "--answer-deadline-ms", "--http-workers"]) {
             assert!(fault.contains(flag), "{fault}");

@@ -416,3 +416,18 @@ async fn g4_a_redis_without_room_evicts_only_what_mysql_holds() {
         assert!(cache.exists(&record_key(id)).await, "record {id} is gone, and MySQL does not hold it");
     }
 }
+
+/// Only a Redis that was met can be settled, which is what makes room.
+#[tokio::test]
+async fn r15_a_redis_without_room_begins_a_new_life_too() {
+    let redis = own_redis();
+    let cache = complete(fixture(settings(&redis.url(0))).await).await;
+    let waiting = cache.put("1").await;
+    cache.ask::<()>("HSET", &[epoch_key(0), "run_id".to_owned(), "of another server".to_owned()]).await;
+    cache.ask::<()>("CONFIG", &["SET", "maxmemory", "1"]).await;
+    let late = fixture(settings(&redis.url(0))).await;
+    assert!(late.cache.epoch() > cache.cache.epoch());
+    assert_eq!(late.incomplete().await, 16);
+    late.settle("1", waiting).await;
+    assert_eq!(late.indexes("1").await, (None, None));
+}
