@@ -158,11 +158,12 @@ async fn r11_the_sweep_is_told_of_rows_tombstones_and_where_there_is_no_row_the_
     house.apply(&[house.put("a", 7, 1, "seven"), house.put("b", 7, 2, "seven"), delete("b", 8, 3)]).await;
     let many: Vec<_> = (0..620).map(|n| house.put(&format!("n{n}"), 9 + n, 4, "many")).collect();
     house.apply(&many).await;
-    let reading = table::EntityTable::new(crate::house::database(&house.accounts.ingest), house.entity.clone());
+    let reading =
+        table::EntityTable::new(crate::house::database(&house.accounts.ingest), std::sync::Arc::clone(&house.entity));
     let ids = ["a", "nobody", "b"].map(key);
     assert_eq!(reading.held(&ids).await.unwrap(), [at(7), mark, at(8)]);
     let all: Vec<_> = many.iter().map(|row| row.id.clone()).collect();
     let versions: Vec<_> = many.iter().map(|row| row.version).collect();
     assert_eq!(reading.held(&all).await.unwrap(), versions, "in their order, whatever the statements are cut into");
-    assert_eq!(reading.held(&[]).await.unwrap(), []);
+    assert!(reading.held(&[]).await.unwrap().is_empty());
 }
