@@ -122,6 +122,17 @@ pub struct Settled {
     pub epoch: u64,
 }
 
+/// A version that can never be in MySQL, on its way out of the cache (PROTOCOL R14).
+#[derive(Clone, Debug)]
+pub struct Dead {
+    /// The entity's name.
+    pub entity: String,
+    /// The record's id.
+    pub id: RecordId,
+    /// The version that is a dead letter.
+    pub version: Version,
+}
+
 /// A record as the cache has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cached {

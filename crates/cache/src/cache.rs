@@ -9,7 +9,7 @@ use record::Version;
 use redis::{FromRedisValue, ScriptInvocation, Value};
 use service::clock;
 
-use crate::answers::{Depths, Entry, Lease, Logged, Looked, PendingPage, Settled, Write, Written};
+use crate::answers::{Dead, Depths, Entry, Lease, Logged, Looked, PendingPage, Settled, Write, Written};
 use crate::connect::{Connector, Reading};
 use crate::keys::{SHARDS, Shard, member};
 use crate::reply::{looked, page, stored, sum, version, written};
@@ -137,6 +137,21 @@ impl Cache {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.connector.epoch()
+    }
+
+    /// R14: these versions are dead letters, acknowledged and noted. Returns how many records were dropped for it.
+    ///
+    /// # Errors
+    /// [`CacheError`]; to call again is harmless and necessary.
+    pub async fn dead(&self, entries: &[Dead]) -> Result<u64, CacheError> {
+        let mut call = self.scripts.dead.prepare_invoke();
+        for entry in entries {
+            let member = member(&entry.entity, &entry.id);
+            let shard = Shard::of(&member);
+            call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.outbox()).key(shard.unsettled());
+            call.arg(member).arg(entry.version.get());
+        }
+        self.call(&call).await.map(|done| done_of("dead", done))
     }
 
     /// R12: the record, or a lease to fill it.

@@ -19,7 +19,7 @@ pub mod settings;
 mod writer;
 
 pub use answers::{
-    Cached, Content, Depths, Doubt, Entry, Lease, Logged, Looked, PendingEntry, PendingPage, Settled, State,
+    Cached, Content, Dead, Depths, Doubt, Entry, Lease, Logged, Looked, PendingEntry, PendingPage, Settled, State,
     UnsettledEntry, UnsettledPage, Write, Written,
 };
 pub use cache::Cache;

@@ -164,11 +164,15 @@ pub enum Reason {
     Undecodable,
     /// The table refused the row for its content (decided by the lane).
     Refused,
+    /// Another id's row has its value of a unique key (decided by the lane).
+    Displaced,
+    /// The row is larger than the database server takes in one statement (decided by the lane).
+    TooLarge,
 }
 
 impl Reason {
     /// Every reason, for zero series.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 12] = [
         Reason::NoKey,
         Reason::BadId,
         Reason::NoVersion,
@@ -179,6 +183,8 @@ impl Reason {
         Reason::UnknownSchema,
         Reason::Undecodable,
         Reason::Refused,
+        Reason::Displaced,
+        Reason::TooLarge,
     ];
 
     /// The text in headers, metrics and the dead letters' table.
@@ -195,6 +201,8 @@ impl Reason {
             Reason::UnknownSchema => "unknown-schema",
             Reason::Undecodable => "undecodable",
             Reason::Refused => "refused",
+            Reason::Displaced => "displaced",
+            Reason::TooLarge => "too-large",
         }
     }
 }

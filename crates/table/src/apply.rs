@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use chrono::NaiveDateTime;
 use record::{Record, RecordId, Version};
-use service::fail_points;
+use service::{FailureClass, fail_points};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
@@ -39,6 +39,14 @@ pub struct Held {
     pub fresh: bool,
 }
 
+impl Held {
+    /// There is no row, and an event at or below the purge mark makes none (R18): `version` is the mark.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.offset < 0 && self.version.is_mark()
+    }
+}
+
 impl EntityTable {
     /// Applies `rows`, which name each record once, and returns what is held of each, in their order; `None` where
     /// another record's row stands in the way of a second unique key. `stamp` (microseconds) becomes `updated_at` of
@@ -56,14 +64,47 @@ impl EntityTable {
         // By primary key, or two batches deadlock.
         let mut sorted: Vec<&Incoming<'_>> = rows.iter().collect();
         sorted.sort_by(|a, b| a.id.cmp(&b.id));
-        let (held, purged) =
-            self.database.with(async |connection| self.transact(connection, &sorted, stamp).await).await?;
+        let (held, purged) = match self.transacted(&sorted, stamp).await {
+            // A server closes the connection on what is too large, and its answer is lost as often as not.
+            Err(TableError::Away(_)) if self.exceeds(&sorted).await? => Err(TableError::TooLarge),
+            ended => ended,
+        }?;
         let of = |row: &Incoming<'_>| match held.get(row.id.as_str()) {
             Some(held) => Some(*held),
             None if row.version <= purged => Some(Held { version: purged, offset: -1, fresh: false }),
             None => None,
         };
         Ok(rows.iter().map(of).collect())
+    }
+
+    /// What the server refuses for a row's content is rolled back, and the connection goes on: whoever looks for the row
+    /// among many is refused often.
+    async fn transacted(
+        &self,
+        sorted: &[&Incoming<'_>],
+        stamp: NaiveDateTime,
+    ) -> Result<(HashMap<String, Held>, Version), TableError> {
+        self.database
+            .with(async |connection| match self.transact(connection, sorted, stamp).await {
+                Err(refused @ TableError::Refused { .. }) if refused.class() == FailureClass::Poison => {
+                    connection.execute("ROLLBACK").await?;
+                    Ok(Err(refused))
+                }
+                ended => ended.map(Ok),
+            })
+            .await?
+    }
+
+    /// Whether a statement of these rows is certainly larger than the server takes.
+    async fn exceeds(&self, sorted: &[&Incoming<'_>]) -> Result<bool, TableError> {
+        let largest = self.statements.chunks(sorted, |row| row.bytes()).into_iter();
+        let largest: usize = largest.map(|rows| rows.iter().map(|row| row.bytes()).sum()).max().unwrap_or(0);
+        self.database
+            .with(async |connection| {
+                let row = sqlx::query("SELECT @@max_allowed_packet").fetch_one(&mut **connection).await?;
+                Ok(largest as u64 > row.try_get_unchecked::<u64, _>(0)?)
+            })
+            .await
     }
 
     async fn transact(

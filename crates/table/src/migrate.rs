@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 
 use crate::ddl::{self, quoted};
 use crate::existing::Existing;
+use crate::notes::{CREATE_ACCEPTED, CREATE_DEAD_LETTERS};
 use crate::plan::{Plan, plan, refused};
 use crate::replays::CREATE_REPLAYS;
 use crate::{Database, TableError};
@@ -16,6 +17,8 @@ const CREATE_MARKS: &str = "CREATE TABLE IF NOT EXISTS `_write_behind_entities` 
      `purged` BIGINT UNSIGNED NOT NULL DEFAULT 0, \
      `partitions` INT NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
 const INSERT_MARK: &str = "INSERT IGNORE INTO `_write_behind_entities` (`entity`, `partitions`) VALUES (?, ?)";
+/// A table that was emptied by hand: its mark says that there were rows.
+const EMPTIED: &str = "SELECT `purged` > 0 FROM `_write_behind_entities` WHERE `entity` = ?";
 const SELECT_PARTITIONS: &str = "SELECT `partitions` FROM `_write_behind_entities` WHERE `entity` = ?";
 pub(crate) const SELECT_MARK: &str =
     "SELECT `purged` FROM `_write_behind_entities` WHERE `entity` = ? LOCK IN SHARE MODE";
@@ -69,6 +72,8 @@ impl Database {
         self.altering(async |connection| {
             connection.execute(CREATE_MARKS).await?;
             connection.execute(CREATE_REPLAYS).await?;
+            connection.execute(CREATE_DEAD_LETTERS).await?;
+            connection.execute(CREATE_ACCEPTED).await?;
             connection.execute(AssertSqlSafe(ddl::create_table(entity.name(), entity))).await?;
             let Plan { changes, migrated, .. } = fitting(connection, entity).await?.unwrap_or_default();
             alter(connection, entity.name(), &changes).await?;
@@ -87,6 +92,24 @@ impl Database {
         self.with(async |connection| {
             let row = sqlx::query(SELECT_PARTITIONS).bind(entity).fetch_optional(&mut **connection).await?;
             Ok(row.map(|row| row.try_get_unchecked(0)).transpose()?)
+        })
+        .await
+    }
+}
+
+impl Database {
+    /// R18: whether the table of an entity is empty although its purge mark says that there were rows. What comes to such a
+    /// table late would all be answered with tombstones.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn is_emptied(&self, entity: &str) -> Result<bool, TableError> {
+        let any = format!("SELECT 1 FROM {} LIMIT 1", quoted(entity));
+        self.with(async |connection| {
+            let marked = sqlx::query(EMPTIED).bind(entity.to_owned()).fetch_optional(&mut **connection).await?;
+            let marked = marked.map(|row| row.try_get_unchecked::<bool, _>(0)).transpose()?.unwrap_or(false);
+            let row = sqlx::query(AssertSqlSafe(any)).fetch_optional(&mut **connection).await?;
+            Ok(marked && row.is_none())
         })
         .await
     }

@@ -7,7 +7,8 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::bind;
-use crate::{EntityTable, TableError};
+use crate::ddl::quoted;
+use crate::{EntityTable, Held, TableError};
 
 /// A row: its version, and its fields unless it is a tombstone.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,26 @@ impl EntityTable {
             })
             .await?;
         row.map(|row| self.stored(&row)).transpose()
+    }
+
+    /// Version and offset of the row of `id`, `None` where there is none.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn held_row(&self, id: &RecordId) -> Result<Option<Held>, TableError> {
+        let statement = format!("SELECT `version`, `log_offset` FROM {} WHERE `id` = ?", quoted(self.entity.name()));
+        let row = self
+            .database
+            .with(async |connection| {
+                let query = sqlx::query(AssertSqlSafe(statement)).bind(id.as_str().to_owned());
+                Ok(query.fetch_optional(&mut **connection).await?)
+            })
+            .await?;
+        let held = |row: MySqlRow| {
+            let version = version(row.try_get_unchecked(0)?)?;
+            Ok(Held { version, offset: row.try_get_unchecked(1)?, fresh: false })
+        };
+        row.map(held).transpose()
     }
 
     pub(crate) fn stored(&self, row: &MySqlRow) -> Result<StoredRow, TableError> {

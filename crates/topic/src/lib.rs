@@ -6,6 +6,7 @@
 mod client;
 pub mod consumer;
 pub mod drained;
+pub mod dead;
 mod envelope;
 pub mod failure;
 pub mod lag;
@@ -17,6 +18,7 @@ pub mod watch;
 
 pub use consumer::{Assignment, CommitFailed, Consumer, Partition};
 pub use drained::{Drained, Moment};
+pub use dead::Letter;
 pub use envelope::Envelope;
 pub use failure::TopicError;
 pub use lag::{GroupLag, LagMetrics};

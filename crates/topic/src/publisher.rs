@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use record::Event;
 use tokio::sync::oneshot;
@@ -35,7 +35,13 @@ pub struct Outgoing<'a> {
 }
 
 /// What happens on the producer's thread when an event was acknowledged, or will not be.
-struct OnDelivery(Box<dyn FnOnce(Result<Published, TopicError>) + Send + Sync>);
+pub(crate) struct OnDelivery(Box<dyn FnOnce(Result<Published, TopicError>) + Send + Sync>);
+
+impl OnDelivery {
+    pub(crate) fn new(happens: impl FnOnce(Result<Published, TopicError>) + Send + Sync + 'static) -> Box<Self> {
+        Box::new(Self(Box::new(happens)))
+    }
+}
 
 struct Deliveries;
 
@@ -68,7 +74,19 @@ impl Publisher {
     /// # Errors
     /// A setting that librdkafka does not take.
     pub fn new(settings: &KafkaSettings) -> Result<Self, TopicError> {
-        let producer = ThreadedProducer::from_config_and_context(&config(settings), Reporting(Deliveries))?;
+        Self::with_room(settings, 0)
+    }
+
+    /// The same for whoever publishes more than events: `room` more bytes in one message.
+    ///
+    /// # Errors
+    /// A setting that librdkafka does not take.
+    pub fn with_room(settings: &KafkaSettings, room: usize) -> Result<Self, TopicError> {
+        let mut config = config(settings);
+        if room > 0 {
+            config.set("message.max.bytes", settings.event_bytes_most.saturating_add(room).to_string());
+        }
+        let producer = ThreadedProducer::from_config_and_context(&config, Reporting(Deliveries))?;
         Ok(Self { producer })
     }
 
@@ -84,12 +102,19 @@ impl Publisher {
         let Outgoing { topic, event, trace } = outgoing;
         let value = event.change.to_value();
         let version = event.version.to_string();
-        let mut record = BaseRecord::with_opaque_to(topic, Box::new(OnDelivery(Box::new(on_delivery))))
+        let mut record = BaseRecord::<str, _, _>::with_opaque_to(topic, OnDelivery::new(on_delivery))
             .key(event.id.as_str())
             .headers(headers(event, &version, trace));
         if let Some(value) = &value {
             record = record.payload(value);
         }
+        self.hand_in(record)
+    }
+
+    pub(crate) fn hand_in<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
+        &self,
+        record: BaseRecord<'_, K, V, Box<OnDelivery>>,
+    ) -> Result<(), TopicError> {
         self.producer.send(record).map_err(|(error, _)| error.into())
     }
 

@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::client::{self, Quiet, Reporting};
-use crate::{KafkaSettings, TopicError};
+use crate::{KafkaSettings, TopicError, dead};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -56,16 +56,52 @@ impl Topics {
     /// Kafka is away or refuses.
     pub async fn create(&self, topic: &str, partitions: i32, replicas: i32) -> Result<bool, TopicError> {
         let outage = self.settings.longest_outage_s.as_millis().to_string();
-        let bytes = self.settings.event_bytes_most.to_string();
+        let own = [
+            ("cleanup.policy", "compact".to_owned()),
+            ("min.compaction.lag.ms", outage.clone()),
+            ("delete.retention.ms", outage),
+            ("message.timestamp.type", "LogAppendTime".to_owned()),
+            ("max.message.bytes", self.settings.event_bytes_most.to_string()),
+        ];
+        self.make(topic, partitions, replicas, own).await
+    }
+
+    /// Creates the topic of the dead letters of `topic`. It keeps each letter for `retention`, without one for ever. Says
+    /// whether it was new.
+    ///
+    /// # Errors
+    /// Kafka is away or refuses.
+    pub async fn create_dead(
+        &self,
+        topic: &str,
+        partitions: i32,
+        replicas: i32,
+        retention: Option<Duration>,
+    ) -> Result<bool, TopicError> {
+        let own = [
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", retention.map_or("-1".to_owned(), |retention| retention.as_millis().to_string())),
+            ("retention.bytes", "-1".to_owned()),
+            ("max.message.bytes", self.letter_bytes().to_string()),
+        ];
+        self.make(&dead::topic_of(topic), partitions, replicas, own).await
+    }
+
+    async fn make<'a>(
+        &self,
+        topic: &'a str,
+        partitions: i32,
+        replicas: i32,
+        own: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<bool, TopicError> {
+        let own: Vec<_> = own.into_iter().collect();
         let in_sync = if replicas >= 3 { "2" } else { "1" };
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas))
-            .set("cleanup.policy", "compact")
-            .set("min.compaction.lag.ms", &outage)
-            .set("delete.retention.ms", &outage)
-            .set("message.timestamp.type", "LogAppendTime")
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas))
             .set("unclean.leader.election.enable", "false")
-            .set("min.insync.replicas", in_sync)
-            .set("max.message.bytes", &bytes);
+            .set("min.insync.replicas", in_sync);
+        for (setting, value) in &own {
+            new = new.set(setting, value);
+        }
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
         let mut results = self.admin.create_topics(&[new], &options).await?;
         match results.pop() {
@@ -80,14 +116,39 @@ impl Topics {
     /// # Errors
     /// Kafka is away or refuses.
     pub async fn inspect(&self, topic: &str) -> Result<Option<Found>, TopicError> {
+        let found = self.described(topic).await?;
+        Ok(found.map(|(partitions, replicas, config)| Found {
+            partitions,
+            faults: self.faults(topic, &config, replicas),
+        }))
+    }
+
+    /// Looks at the topic of the dead letters of `topic`; `None` when there is none.
+    ///
+    /// # Errors
+    /// Kafka is away or refuses.
+    pub async fn inspect_dead(&self, topic: &str) -> Result<Option<Found>, TopicError> {
+        let topic = dead::topic_of(topic);
+        let found = self.described(&topic).await?;
+        Ok(found.map(|(partitions, replicas, config)| Found {
+            partitions,
+            faults: self.faults_of_dead(&topic, &config, replicas),
+        }))
+    }
+
+    async fn described(&self, topic: &str) -> Result<Option<(i32, usize, ConfigResource)>, TopicError> {
         let Some((partitions, replicas)) = self.size(topic).await? else { return Ok(None) };
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
         let mut described = self.admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await?;
         match described.pop() {
-            Some(Ok(config)) => Ok(Some(Found { partitions, faults: self.faults(topic, &config, replicas) })),
+            Some(Ok(config)) => Ok(Some((partitions, replicas, config))),
             Some(Err(code)) => Err(TopicError::Refused(rdkafka::error::KafkaError::AdminOp(code))),
             None => Ok(None),
         }
+    }
+
+    fn letter_bytes(&self) -> usize {
+        self.settings.event_bytes_most.saturating_add(dead::ROOM)
     }
 
     /// Partitions, and the fewest replicas that one of them has.
@@ -103,33 +164,63 @@ impl Topics {
     }
 
     fn faults(&self, topic: &str, config: &ConfigResource, replicas: usize) -> Vec<String> {
-        let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
-        let number = |name: &str| value(name).parse::<u128>().unwrap_or(0);
+        let mut demands = Demands { topic, config, faults: Vec::new() };
         let outage = self.settings.longest_outage_s.as_millis();
-        let mut faults = Vec::new();
-        let mut demand = |holds: bool, name: &str, wanted: &str| {
-            if !holds {
-                faults.push(format!("topic {topic}: {name} is {}, must be {wanted}", value(name)));
-            }
-        };
-        demand(value("cleanup.policy") == "compact", "cleanup.policy", "compact");
+        demands.that("cleanup.policy", "compact", |value| value == "compact");
         for name in ["min.compaction.lag.ms", "delete.retention.ms"] {
-            demand(number(name) >= outage, name, &format!("at least {outage} (--longest-outage-s)"));
+            demands.at_least(name, outage, "--longest-outage-s");
         }
-        let stamp = "message.timestamp.type";
-        demand(value(stamp) == "LogAppendTime", stamp, "LogAppendTime: the compaction lag is measured on it");
-        let unclean = "unclean.leader.election.enable";
-        demand(value(unclean) == "false", unclean, "false");
-        let bytes = self.settings.event_bytes_most;
-        let most = "max.message.bytes";
-        demand(number(most) >= bytes as u128, most, &format!("at least {bytes} (--event-bytes-most)"));
-        if !self.settings.allow_single_broker {
-            let in_sync = "min.insync.replicas";
-            demand(number(in_sync) >= 2, in_sync, "at least 2 (or --allow-single-broker)");
+        let stamp = "LogAppendTime: the compaction lag is measured on it";
+        demands.that("message.timestamp.type", stamp, |value| value == "LogAppendTime");
+        demands.at_least("max.message.bytes", self.settings.event_bytes_most as u128, "--event-bytes-most");
+        demands.safe(replicas, self.settings.allow_single_broker)
+    }
+
+    /// A letter has no key at times, which compaction does not take; and two letters of one key are two.
+    fn faults_of_dead(&self, topic: &str, config: &ConfigResource, replicas: usize) -> Vec<String> {
+        let mut demands = Demands { topic, config, faults: Vec::new() };
+        demands.that("cleanup.policy", "delete", |value| value == "delete");
+        let room = format!("--event-bytes-most and {} for headers", dead::ROOM);
+        demands.at_least("max.message.bytes", self.letter_bytes() as u128, &room);
+        demands.safe(replicas, self.settings.allow_single_broker)
+    }
+}
+
+/// What is demanded of one topic, and what it lacks.
+struct Demands<'a> {
+    topic: &'a str,
+    config: &'a ConfigResource,
+    faults: Vec<String>,
+}
+
+impl Demands<'_> {
+    fn value(&self, name: &str) -> String {
+        self.config.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default()
+    }
+
+    fn that(&mut self, name: &str, wanted: &str, holds: impl FnOnce(&str) -> bool) {
+        let value = self.value(name);
+        if !holds(&value) {
+            self.faults.push(format!("topic {}: {name} is {value}, must be {wanted}", self.topic));
+        }
+    }
+
+    fn at_least(&mut self, name: &str, least: u128, said_by: &str) {
+        let wanted = format!("at least {least} ({said_by})");
+        self.that(name, &wanted, |value| value.parse::<u128>().unwrap_or(0) >= least);
+    }
+
+    /// One lost disk loses nothing that was acknowledged.
+    fn safe(mut self, replicas: usize, allow_single_broker: bool) -> Vec<String> {
+        self.that("unclean.leader.election.enable", "false", |value| value == "false");
+        if !allow_single_broker {
+            let wanted = "at least 2 (or --allow-single-broker)";
+            self.that("min.insync.replicas", wanted, |value| value.parse::<u32>().unwrap_or(0) >= 2);
             if replicas < 3 {
-                faults.push(format!("topic {topic}: {replicas} replicas, must be 3 (or --allow-single-broker)"));
+                let topic = self.topic;
+                self.faults.push(format!("topic {topic}: {replicas} replicas, must be 3 (or --allow-single-broker)"));
             }
         }
-        faults
+        self.faults
     }
 }

@@ -9,6 +9,8 @@ mod clocks;
 #[cfg(test)]
 mod connector;
 #[cfg(test)]
+mod dead;
+#[cfg(test)]
 mod deletes;
 #[cfg(test)]
 mod inspect;

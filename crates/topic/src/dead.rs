@@ -1,0 +1,103 @@
+//! Dead letters: what can never be applied goes to a topic of its own, byte for byte as it came, with where it came from and
+//! why. A letter is acknowledged like an event: it is there only when the brokers have said so.
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use record::{Reason, SchemaId};
+use tokio::sync::oneshot;
+
+use crate::publisher::OnDelivery;
+use crate::{Envelope, Partition, Published, Publisher, TopicError};
+
+/// What the headers of a letter may add to its event, so that the largest event still is a letter.
+pub const ROOM: usize = 64 << 10;
+
+/// The topic of the dead letters of a topic. It has as many partitions, and a letter stands in that of its event: the letters
+/// of a lane keep their order, and no lane waits for another's.
+#[must_use]
+pub fn topic_of(topic: &str) -> String {
+    format!("{topic}.dead")
+}
+
+/// The names of the headers that a letter has beside those of its event: Kafka Connect's, where it has one.
+pub mod header {
+    /// The topic of the event.
+    pub const TOPIC: &str = "__connect.errors.topic";
+    /// Its partition.
+    pub const PARTITION: &str = "__connect.errors.partition";
+    /// Its offset.
+    pub const OFFSET: &str = "__connect.errors.offset";
+    /// Why it can never be applied: one of `Reason`.
+    pub const REASON: &str = "__connect.errors.exception.class.name";
+    /// The same for a human, without values.
+    pub const DETAIL: &str = "__connect.errors.exception.message";
+    /// The id of its schema, where it has a frame.
+    pub const SCHEMA: &str = "write_behind.errors.schema_id";
+    /// When it was found out, in microseconds since 1970.
+    pub const AT: &str = "write_behind.errors.at";
+}
+
+/// An event that can never be applied, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Letter<'a> {
+    /// Where it came from.
+    pub partition: &'a Partition,
+    /// What came.
+    pub envelope: &'a Envelope,
+    /// The schema in its frame, if it has one.
+    pub schema: Option<SchemaId>,
+    /// Why.
+    pub reason: Reason,
+    /// Why, for a human; without values.
+    pub detail: &'a str,
+    /// When, in microseconds since 1970.
+    pub at: u64,
+}
+
+impl Publisher {
+    /// Brings a dead letter to its topic and waits for the acknowledgement.
+    ///
+    /// # Errors
+    /// [`TopicError`]; after [`TopicError::Unacknowledged`] it may be there, and a second one is harmless: a reader tells
+    /// them by their coordinates.
+    ///
+    /// # Cancellation
+    /// The letter is published all the same.
+    pub async fn bury(&self, letter: Letter<'_>) -> Result<Published, TopicError> {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        let topic = topic_of(&letter.partition.topic);
+        let on_delivery = OnDelivery::new(move |delivered| drop(acknowledge.send(delivered)));
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&topic, on_delivery)
+            .partition(letter.partition.number)
+            .headers(headers(&letter));
+        if let Some(key) = &letter.envelope.key {
+            record = record.key(key);
+        }
+        if let Some(value) = &letter.envelope.value {
+            record = record.payload(value);
+        }
+        self.hand_in(record)?;
+        acknowledged.await.unwrap_or(Err(TopicError::Unacknowledged))
+    }
+}
+
+fn headers(letter: &Letter<'_>) -> OwnedHeaders {
+    let [partition, offset, at] =
+        [i64::from(letter.partition.number), letter.envelope.offset, i64::try_from(letter.at).unwrap_or(i64::MAX)]
+            .map(|number| number.to_string());
+    let said = [
+        (header::TOPIC, &*letter.partition.topic),
+        (header::PARTITION, &partition),
+        (header::OFFSET, &offset),
+        (header::REASON, letter.reason.as_str()),
+        (header::DETAIL, letter.detail),
+        (header::AT, &at),
+    ];
+    let own = letter.envelope.headers.clone().unwrap_or_default();
+    let headers = said.into_iter().fold(own, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+    let schema = letter.schema.map(|schema| schema.to_string());
+    match &schema {
+        Some(schema) => headers.insert(Header { key: header::SCHEMA, value: Some(schema) }),
+        None => headers,
+    }
+}
