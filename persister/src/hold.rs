@@ -11,16 +11,13 @@ use topic::{Partition, TopicError};
 
 use crate::metrics::PersisterMetrics;
 
-/// Why a batch did not go through. Nothing of it may be committed.
+/// Why a lane does not go on. Nothing is skipped, and nothing behind it is committed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LaneError {
     #[error(transparent)]
     Table(#[from] TableError),
-    #[error("re-assert: {0}")]
+    #[error("re-assert or dead letter: {0}")]
     Topic(#[from] TopicError),
-    /// An event that can never be applied. Until it can be moved to the dead letters its lane holds.
-    #[error("the event at offset {offset} cannot be applied: {reason}: {detail}", reason = .reason.as_str())]
-    Poison { offset: i64, reason: Reason, detail: String },
     /// An event with a schema that is not known here, and not known long enough to say what that means.
     #[error(
         "the event at offset {offset} has schema id {schema}, which is unknown here: is this persister older \
@@ -33,33 +30,32 @@ pub(crate) enum LaneError {
          persister is older than ingest: restart with schema id {schema}"
     )]
     Older { offset: i64, schema: SchemaId },
-    /// Another record's row stands in the way of a second unique key of the table.
-    #[error("the row of the event at offset {offset} conflicts with another id's in a unique key of the table")]
-    Displaced { offset: i64 },
+    /// One dead letter too many.
+    #[error(
+        "the event at offset {offset} would be one dead letter too many ({reason}: {detail}): mend the cause, and the lane goes \
+         on; or let such events go with `persister dead accept --until`", reason = .reason.as_str()
+    )]
+    Braked { offset: i64, reason: Reason, detail: String },
+    /// R18: one late tombstone too many.
+    #[error(
+        "the event at offset {offset} is one too many that is older than the purge mark and has no row: was the table emptied? \
+         Restore it, and the lane goes on; or let such events go with `persister dead accept --until`"
+    )]
+    Emptied { offset: i64 },
 }
 
 impl LaneError {
-    /// The offset of the one event that is in the way; `None` where the whole batch fails alike.
-    pub(crate) fn blocks(&self) -> Option<i64> {
-        match self {
-            Self::Poison { offset, .. }
-            | Self::UnknownSchema { offset, .. }
-            | Self::Older { offset, .. }
-            | Self::Displaced { offset } => Some(*offset),
-            Self::Table(_) | Self::Topic(_) => None,
-        }
-    }
-
-    /// The label in `lane_held`: the class of the failure, and two of its own for what no class says.
+    /// The label in `lane_held`: the class of the failure, and some of its own for what no class says.
     fn class(&self) -> &'static str {
-        let class = match self {
-            Self::Table(error) => error.class(),
-            Self::Topic(error) => error.class(),
-            Self::Poison { .. } | Self::Displaced { .. } => FailureClass::Poison,
-            Self::UnknownSchema { .. } => return UNKNOWN_SCHEMA,
-            Self::Older { .. } => return OLDER,
-        };
-        class.as_str()
+        match self {
+            // It was in the topic, so it is too large only for where it is to go.
+            Self::Topic(TopicError::TooLarge) => TOO_LARGE,
+            Self::Table(error) => error.class().as_str(),
+            Self::Topic(error) => error.class().as_str(),
+            Self::UnknownSchema { .. } => UNKNOWN_SCHEMA,
+            Self::Older { .. } => OLDER,
+            Self::Braked { .. } | Self::Emptied { .. } => BRAKE,
+        }
     }
 
     /// Whether it goes away by itself, most likely: then it is no error yet.
@@ -70,12 +66,14 @@ impl LaneError {
 
 const UNKNOWN_SCHEMA: &str = "unknown-schema";
 const OLDER: &str = "older-than-ingest";
+const BRAKE: &str = "brake";
+const TOO_LARGE: &str = "too-large";
 
 /// Every value of the label `class` in `lane_held`.
 pub(crate) fn classes() -> impl Iterator<Item = &'static str> {
-    use FailureClass::{Fatal, Poison, Saturated, Transient};
-    let classes = [Transient, Saturated, Poison, Fatal].map(|class| class.as_str());
-    classes.into_iter().chain([UNKNOWN_SCHEMA, OLDER])
+    use FailureClass::{Fatal, Saturated, Transient};
+    let classes = [Transient, Saturated, Fatal].map(|class| class.as_str());
+    classes.into_iter().chain([UNKNOWN_SCHEMA, OLDER, BRAKE, TOO_LARGE])
 }
 
 /// A hold of a lane, from its first failure to the next success. While it lasts, `lane_held` shows it.
@@ -96,8 +94,13 @@ impl<'a> Hold<'a> {
 
     /// Waits before the next try. `false`: the lane is to stop instead.
     pub(crate) async fn wait(&mut self, error: &LaneError, draining: &CancellationToken) -> bool {
-        self.show(error);
         let delay = self.backoff.next(rand::random());
+        self.wait_for(error, delay, draining).await
+    }
+
+    /// The same, for a time that somebody else has set.
+    pub(crate) async fn wait_for(&mut self, error: &LaneError, delay: Duration, draining: &CancellationToken) -> bool {
+        self.show(error);
         tokio::select! {
             () = tokio::time::sleep(delay) => true,
             () = draining.cancelled() => false,

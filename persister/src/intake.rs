@@ -1,7 +1,7 @@
 //! Polling on a plain thread, which never waits for MySQL: messages go to the lanes, a full lane pauses its partition,
 //! rebalances are handled inside the callback, offsets are committed in the background.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use topic::{Assignment, CommitFailed, Consumer, Envelope, Partition};
 
+use crate::brake::{Allowance, Brake};
 use crate::commit::Generation;
 use crate::lane::{Lane, Surroundings};
 use crate::settings::RunSettings;
@@ -44,6 +45,8 @@ pub(crate) struct Lanes {
     events_most: usize,
     bytes_most: usize,
     drain_deadline: Duration,
+    dead_most: Allowance,
+    late_most: Allowance,
     generations: AtomicU64,
     lanes: Mutex<HashMap<Partition, LaneHandle>>,
 }
@@ -66,6 +69,8 @@ impl Lanes {
             events_most: settings.lane_events_most,
             bytes_most: settings.lane_bytes_most,
             drain_deadline: settings.drain_deadline_ms,
+            dead_most: settings.brake.dead(),
+            late_most: settings.brake.late(),
             generations: AtomicU64::new(0),
             lanes: Mutex::default(),
         }
@@ -90,6 +95,10 @@ impl Lanes {
             queued,
             queued_bytes: Arc::clone(&queued_bytes),
             draining: draining.clone(),
+            condemned: BTreeSet::new(),
+            dead: Brake::new(self.dead_most),
+            late: Brake::new(self.late_most),
+            accepted: None,
         };
         self.offsets().begin(partition.clone(), generation);
         self.surroundings.metrics.opened(partition);

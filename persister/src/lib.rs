@@ -3,12 +3,17 @@
 //! `lane` is the table of contents: the whole journey of an event on one screen. Knows nothing of `ingest`.
 
 mod batch;
+mod bisect;
+mod brake;
 pub mod commands;
 mod commit;
+mod dead;
+mod decode;
 mod hold;
 mod intake;
 mod lane;
 mod metrics;
+mod obstacle;
 mod purge;
 mod reassert;
 mod replay;

@@ -1,7 +1,7 @@
 //! The metrics of the persister, a struct: the help text of each says what it counts.
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
-use record::Catalog;
+use record::{Catalog, Reason};
 use service::Metrics;
 use service::metrics::{CALL_SECONDS, LAG_SECONDS};
 use topic::Partition;
@@ -14,6 +14,8 @@ pub(crate) struct PersisterMetrics {
     pub(crate) write_lag: HistogramVec,
     pub(crate) fates: IntCounterVec,
     pub(crate) reasserted: IntCounterVec,
+    pub(crate) late: IntCounterVec,
+    pub(crate) dead_letters: IntCounterVec,
     pub(crate) held: IntGaugeVec,
     pub(crate) batch_rows: Histogram,
     pub(crate) apply: Histogram,
@@ -42,9 +44,19 @@ impl PersisterMetrics {
                 "Rows produced again because an older event stood behind their own",
                 &["entity"],
             ),
+            late: metrics.counter_vec(
+                "late_tombstones_total",
+                "Tombstones that answer writes which came after their record was purged",
+                &["entity"],
+            ),
+            dead_letters: metrics.counter_vec(
+                "dead_letters_total",
+                "Events that can never be applied and went to the topic of dead letters, by why",
+                &["entity", "reason"],
+            ),
             held: metrics.gauge_vec(
                 "lane_held",
-                "1 while the lane of a partition holds, by the class of the failure, or unknown-schema, or older-than-ingest",
+                "1 while the lane of a partition holds: the class of the failure, unknown-schema, older-than-ingest, brake, too-large",
                 &["topic", "partition", "class"],
             ),
             batch_rows: metrics.histogram(
@@ -67,6 +79,10 @@ impl PersisterMetrics {
         for entity in catalog.iter().map(|entity| entity.name()) {
             this.write_lag.with_label_values(&[entity]);
             this.reasserted.with_label_values(&[entity]);
+            this.late.with_label_values(&[entity]);
+            for reason in Reason::ALL {
+                this.dead_letters.with_label_values(&[entity, reason.as_str()]);
+            }
             for fate in ["applied", "superseded", "dead"] {
                 this.fates.with_label_values(&[entity, fate]);
             }

@@ -9,6 +9,8 @@ use service::settings::{Findings, ProcessSettings, millis};
 use table::DatabaseSettings;
 use topic::{KafkaSettings, MemberSettings};
 
+use crate::brake::Allowance;
+
 /// Where the service shows itself.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Process")]
@@ -16,6 +18,52 @@ pub struct AdminSettings {
     /// Where health and metrics are shown.
     #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9102")]
     pub admin_listen: SocketAddr,
+}
+
+/// When a lane stops rather than move more events to the dead letters.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Brake")]
+pub struct BrakeSettings {
+    /// Over how many of a lane's last events dead letters are counted.
+    #[arg(long, env = "BRAKE_WINDOW_EVENTS", default_value = "1000")]
+    pub brake_window_events: usize,
+
+    /// Most dead letters of a hundred of these events; one more stops the lane.
+    #[arg(long, env = "BRAKE_DEAD_PERCENT", default_value = "5")]
+    pub brake_dead_percent: usize,
+
+    /// Most late tombstones of a hundred of these events; one more stops the lane.
+    #[arg(long, env = "BRAKE_LATE_PERCENT", default_value = "1")]
+    pub brake_late_percent: usize,
+
+    /// So many of each never stop a lane, however few the events.
+    #[arg(long, env = "BRAKE_LEAST", default_value = "10")]
+    pub brake_least: usize,
+
+    /// Most dead letters one behind the other.
+    #[arg(long, env = "BRAKE_IN_A_ROW", default_value = "20")]
+    pub brake_in_a_row: usize,
+
+    /// How often a lane that was stopped tries its first event again.
+    #[arg(long, env = "BRAKE_PROBE_MS", default_value = "30000", value_parser = millis)]
+    pub brake_probe_ms: Duration,
+}
+
+impl BrakeSettings {
+    /// How many dead letters a lane may have.
+    pub(crate) fn dead(&self) -> Allowance {
+        Allowance {
+            window: self.brake_window_events,
+            percent: self.brake_dead_percent,
+            least: self.brake_least,
+            in_a_row: self.brake_in_a_row,
+        }
+    }
+
+    /// How many late tombstones (R18).
+    pub(crate) fn late(&self) -> Allowance {
+        Allowance { percent: self.brake_late_percent, in_a_row: usize::MAX, ..self.dead() }
+    }
 }
 
 /// Brings the topics into the tables.
@@ -50,7 +98,7 @@ pub struct RunSettings {
     #[arg(long, env = "SETTLES_MOST", default_value = "200000")]
     pub settles_most: usize,
 
-    /// How far ahead of the clock a version may be; a later one is held as poison.
+    /// How far ahead of the clock a version may be; a later one is a dead letter.
     #[arg(long, env = "FUTURE_MOST_MS", default_value = "60000", value_parser = millis)]
     pub future_most_ms: Duration,
 
@@ -60,6 +108,9 @@ pub struct RunSettings {
     pub unknown_schema_hold_ms: Duration,
 
     // Groups stand last, since each goes on under its own heading.
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub brake: BrakeSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub process: ProcessSettings,
@@ -92,6 +143,9 @@ impl RunSettings {
             ("--lane-events-most", self.lane_events_most),
             ("--lane-bytes-most", self.lane_bytes_most),
             ("--settles-most", self.settles_most),
+            ("--brake-window-events", self.brake.brake_window_events),
+            ("--brake-least", self.brake.brake_least),
+            ("--brake-in-a-row", self.brake.brake_in_a_row),
         ]);
         // A member drains inside the rebalance, which waits for it so long and no longer.
         found.demand(self.drain_deadline_ms < self.member.poll_interval_most_ms, || {
@@ -101,6 +155,14 @@ impl RunSettings {
         found.demand(self.future_most_ms >= self.redis.clock_skew_ms, || {
             "--future-most-ms must be at least --clock-skew-ms".to_owned()
         });
+        let percents = [
+            ("--brake-dead-percent", self.brake.brake_dead_percent),
+            ("--brake-late-percent", self.brake.brake_late_percent),
+        ];
+        for (flag, percent) in percents {
+            found.demand(percent <= 100, || format!("{flag} must be at most 100"));
+        }
+        found.demand(!self.brake.brake_probe_ms.is_zero(), || "--brake-probe-ms must be at least 1".to_owned());
         if let Err(error) = schemas::load(&self.process.schemas_dir) {
             found.faults.extend(error.faults());
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cache::{Cache, Settled};
+use cache::{Cache, CacheError, Dead, Settled};
 use prometheus::IntCounter;
 use service::{Backoff, FailureClass};
 use tokio::sync::mpsc;
@@ -12,17 +12,26 @@ use tokio_util::sync::CancellationToken;
 /// Settles in one script call.
 const BATCH: usize = 256;
 
+/// What the cache is to learn.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// MySQL holds this version.
+    Held(Settled),
+    /// No table will ever hold this version.
+    Dead(Dead),
+}
+
 /// Where lanes hand in what was read back. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Settler {
-    queue: mpsc::Sender<Settled>,
+    queue: mpsc::Sender<Outcome>,
     cache: Cache,
     dropped: IntCounter,
 }
 
 impl Settler {
     /// A queue for at most `most` settles, and its other end.
-    pub(crate) fn new(most: usize, cache: Cache, dropped: IntCounter) -> (Self, mpsc::Receiver<Settled>) {
+    pub(crate) fn new(most: usize, cache: Cache, dropped: IntCounter) -> (Self, mpsc::Receiver<Outcome>) {
         let (queue, queued) = mpsc::channel(most);
         (Self { queue, cache, dropped }, queued)
     }
@@ -35,8 +44,8 @@ impl Settler {
     /// Never waits: a lane must not stand still because Redis does. What finds no room is dropped and counted. The sweep then
     /// settles an entry that still is unsettled; for a record that counts as persisted and no longer is, the epoch is raised
     /// at the next contact (R15).
-    pub(crate) fn settle(&self, settled: Settled) {
-        if self.queue.try_send(settled).is_err() {
+    pub(crate) fn settle(&self, outcome: Outcome) {
+        if self.queue.try_send(outcome).is_err() {
             self.dropped.inc();
             self.cache.settles_missed();
         }
@@ -46,7 +55,7 @@ impl Settler {
 /// Delivers settles until no lane is left to hand any in. Once `stopping`, what Redis does not take is given up.
 pub(crate) async fn deliver(
     cache: Cache,
-    mut queued: mpsc::Receiver<Settled>,
+    mut queued: mpsc::Receiver<Outcome>,
     dropped: IntCounter,
     stopping: CancellationToken,
 ) {
@@ -61,9 +70,9 @@ pub(crate) async fn deliver(
 }
 
 /// `false`: Redis does not take it and the process is to stop.
-async fn delivered(cache: &Cache, batch: &[Settled], stopping: &CancellationToken) -> bool {
+async fn delivered(cache: &Cache, batch: &[Outcome], stopping: &CancellationToken) -> bool {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-    while let Err(error) = cache.settle(batch).await {
+    while let Err(error) = tell(cache, batch).await {
         if backoff.attempts() == 0 && error.class() == FailureClass::Fatal {
             tracing::error!(%error, "settles wait: {error}");
         }
@@ -73,4 +82,22 @@ async fn delivered(cache: &Cache, batch: &[Settled], stopping: &CancellationToke
         }
     }
     true
+}
+
+/// Both kinds of a batch; the order among them is free.
+async fn tell(cache: &Cache, batch: &[Outcome]) -> Result<(), CacheError> {
+    let (mut held, mut dead) = (Vec::with_capacity(batch.len()), Vec::new());
+    for outcome in batch {
+        match outcome {
+            Outcome::Held(settled) => held.push(settled.clone()),
+            Outcome::Dead(letter) => dead.push(letter.clone()),
+        }
+    }
+    if !held.is_empty() {
+        cache.settle(&held).await?;
+    }
+    if !dead.is_empty() {
+        cache.dead(&dead).await?;
+    }
+    Ok(())
 }

@@ -7,11 +7,25 @@
 //! thread.
 
 /// The places, so that a test cannot name one that is not there.
-pub const PLACES: [&str; 6] =
-    [LANE_APPLIED, TABLE_WRITTEN, INTAKE_REVOKING, BUG_COMMIT_BEFORE_APPLY, BUG_VERSION_FIRST, BUG_PHYSICAL_DELETE];
+pub const PLACES: [&str; 8] = [
+    LANE_APPLIED,
+    TABLE_WRITTEN,
+    INTAKE_REVOKING,
+    LETTERS_ACKNOWLEDGED,
+    LETTERS_NOTED,
+    BUG_COMMIT_BEFORE_APPLY,
+    BUG_VERSION_FIRST,
+    BUG_PHYSICAL_DELETE,
+];
 
 /// The persister has committed a batch in MySQL; its offset is not committed yet.
 pub const LANE_APPLIED: &str = "lane.applied";
+
+/// The topic of dead letters has acknowledged; nothing is noted, and no offset has moved.
+pub const LETTERS_ACKNOWLEDGED: &str = "letters.acknowledged";
+
+/// The dead letters are noted; their offset is not committed yet.
+pub const LETTERS_NOTED: &str = "letters.noted";
 
 /// The persister has written a batch in its transaction, which is not committed yet.
 pub const TABLE_WRITTEN: &str = "table.written";

@@ -49,6 +49,12 @@ impl EntityTable {
         Self { database, entity, statements }
     }
 
+    /// Where the table lies.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// The entity whose table this is.
     #[must_use]
     pub fn entity(&self) -> &Arc<Entity> {

@@ -94,7 +94,8 @@ fn headers(letter: &Letter<'_>) -> OwnedHeaders {
         (header::AT, &at),
     ];
     let own = letter.envelope.headers.clone().unwrap_or_default();
-    let headers = said.into_iter().fold(own, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+    let headers =
+        said.into_iter().fold(own, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
     let schema = letter.schema.map(|schema| schema.to_string());
     match &schema {
         Some(schema) => headers.insert(Header { key: header::SCHEMA, value: Some(schema) }),

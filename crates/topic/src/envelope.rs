@@ -1,6 +1,6 @@
 //! A message as it came, owned: original bytes and coordinates, before anybody has understood it.
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message, OwnedHeaders, Header};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message, OwnedHeaders};
 use record::{Decoded, Event, Headers, RecordId, SchemaId, Version};
 
 /// One message of a partition.

@@ -117,10 +117,8 @@ impl Topics {
     /// Kafka is away or refuses.
     pub async fn inspect(&self, topic: &str) -> Result<Option<Found>, TopicError> {
         let found = self.described(topic).await?;
-        Ok(found.map(|(partitions, replicas, config)| Found {
-            partitions,
-            faults: self.faults(topic, &config, replicas),
-        }))
+        Ok(found
+            .map(|(partitions, replicas, config)| Found { partitions, faults: self.faults(topic, &config, replicas) }))
     }
 
     /// Looks at the topic of the dead letters of `topic`; `None` when there is none.

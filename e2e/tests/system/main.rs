@@ -15,6 +15,8 @@ mod configuration;
 #[cfg(test)]
 mod dashboard;
 #[cfg(test)]
+mod dead;
+#[cfg(test)]
 mod every_type;
 #[cfg(test)]
 mod fail_points;

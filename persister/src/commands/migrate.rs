@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 use record::{Catalog, Entity, Pinned};
 use service::schemas::{self, SchemaFiles, SchemasError};
-use service::settings::{Findings, ProcessSettings};
+use service::settings::{Findings, ProcessSettings, seconds};
 use table::{Database, DatabaseSettings, TableError};
-use topic::KafkaSettings;
 use topic::setup::{Found, Topics};
+use topic::{KafkaSettings, TopicError, dead};
 
-use super::same_partitions;
+use super::{fit_for_letters, same_partitions};
 
 /// Settings of `persister migrate`. The database account needs DDL rights, the Kafka account may create topics.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,6 +26,10 @@ pub struct MigrateSettings {
     /// Replicas of a topic that does not exist yet; with --allow-single-broker it is 1, whatever stands here.
     #[arg(long, env = "TOPIC_REPLICAS", default_value = "3")]
     pub topic_replicas: i32,
+
+    /// How long a topic of dead letters that does not exist yet keeps them; for ever if it is not said.
+    #[arg(long, env = "DEAD_LETTERS_KEPT_S", value_parser = seconds)]
+    pub dead_letters_kept_s: Option<Duration>,
 
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
@@ -101,6 +105,8 @@ async fn check_entity(
     let topic = settings.kafka.topic(entity.name());
     let Some(found) = topics.inspect(&topic).await.with_context(|| format!("topic {topic}"))? else { return Ok(()) };
     anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
+    let dead = topics.inspect_dead(&topic).await.with_context(|| format!("topic {}", dead::topic_of(&topic)))?;
+    dead.map_or(Ok(()), |dead| fit_for_letters(&topic, &dead, found.partitions))?;
     let begun = database.partitions(entity.name()).await.map_err(|error| of_table(entity, error))?;
     begun.map_or(Ok(()), |begun| same_partitions(&topic, found.partitions, begun))
 }
@@ -139,8 +145,15 @@ async fn migrate_entity(
     if topics.create(&topic, settings.topic_partitions, replicas).await.with_context(|| format!("topic {topic}"))? {
         tracing::info!(topic, partitions = settings.topic_partitions, replicas, "created topic {topic}");
     }
-    let found = known(topics, &topic).await?;
+    let found = known(&topic, async || topics.inspect(&topic).await).await?;
     anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
+    let (letters, kept) = (dead::topic_of(&topic), settings.dead_letters_kept_s);
+    let created = topics.create_dead(&topic, found.partitions, replicas, kept).await;
+    if created.with_context(|| format!("topic {letters}"))? {
+        tracing::info!(topic = letters, partitions = found.partitions, replicas, "created topic {letters}");
+    }
+    let dead = known(&letters, async || topics.inspect_dead(&topic).await).await?;
+    fit_for_letters(&topic, &dead, found.partitions)?;
     let migrated = database.migrate(entity, found.partitions).await.map_err(|error| of_table(entity, error))?;
     let table::Migrated { added, widened } = migrated;
     tracing::info!(entity = entity.name(), ?added, ?widened, "table {} is as its schema has it", entity.name());
@@ -148,9 +161,9 @@ async fn migrate_entity(
 }
 
 /// A topic that was just created is not known to every broker at once.
-async fn known(topics: &Topics, topic: &str) -> anyhow::Result<Found> {
+async fn known(topic: &str, look: impl AsyncFn() -> Result<Option<Found>, TopicError>) -> anyhow::Result<Found> {
     for _ in 0..100 {
-        if let Some(found) = topics.inspect(topic).await? {
+        if let Some(found) = look().await? {
             return Ok(found);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

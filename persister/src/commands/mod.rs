@@ -1,5 +1,6 @@
 //! The command line of the persister: one file per command.
 
+mod dead;
 mod migrate;
 mod purge;
 mod replay;
@@ -14,7 +15,10 @@ use record::{Catalog, Entity};
 use service::process::Program;
 use service::settings::{Findings, ProcessSettings};
 use service::{healthcheck, schemas};
+use topic::dead::topic_of;
+use topic::setup::Found;
 
+pub use dead::{AcceptSettings, DeadCommand};
 pub use migrate::MigrateSettings;
 pub use purge::PurgeSettings;
 pub use replay::ReplaySettings;
@@ -44,6 +48,9 @@ pub enum Command {
     Replay(Box<ReplaySettings>),
     /// Delete old tombstones from the tables: exit 0, or 2 if nothing may be purged now.
     Purge(Box<PurgeSettings>),
+    /// What an operator says about dead letters.
+    #[command(subcommand)]
+    Dead(DeadCommand),
     /// Ask the running service of the same settings whether it is ready: exit 0 if it is, 1 if not.
     Healthcheck(AdminSettings),
 }
@@ -56,6 +63,7 @@ impl Program for Arguments {
             Command::Verify(settings) => Some(&settings.process),
             Command::Replay(settings) => Some(&settings.process),
             Command::Purge(settings) => Some(&settings.process),
+            Command::Dead(DeadCommand::Accept(settings)) => Some(&settings.process),
             Command::Healthcheck(_) => None,
         }
     }
@@ -67,6 +75,7 @@ impl Program for Arguments {
             Command::Verify(settings) => settings.findings(),
             Command::Replay(settings) => settings.findings(),
             Command::Purge(settings) => settings.findings(),
+            Command::Dead(DeadCommand::Accept(settings)) => settings.findings(),
             Command::Healthcheck(_) => Findings::default(),
         }
     }
@@ -78,6 +87,7 @@ impl Program for Arguments {
             Command::Verify(settings) => verify::verify(*settings).await,
             Command::Replay(settings) => replay::replay(*settings).await,
             Command::Purge(settings) => purge::purge(*settings).await,
+            Command::Dead(DeadCommand::Accept(settings)) => dead::accept(*settings).await,
             Command::Healthcheck(admin) => healthcheck::ask(admin.admin_listen).await,
         }
     }
@@ -114,6 +124,21 @@ fn same_partitions(topic: &str, found: i32, begun: i32) -> anyhow::Result<()> {
     anyhow::ensure!(
         found == begun,
         "topic {topic} has {found} partitions, its table was begun with {begun}: a topic cannot grow in place"
+    );
+    Ok(())
+}
+
+/// A letter stands in the partition of its event.
+///
+/// # Errors
+/// There is none of that number, or the topic is not as letters need it.
+fn fit_for_letters(topic: &str, found: &Found, partitions: i32) -> anyhow::Result<()> {
+    anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
+    anyhow::ensure!(
+        found.partitions >= partitions,
+        "topic {} has {} partitions, {topic} has {partitions}: add what it lacks",
+        topic_of(topic),
+        found.partitions
     );
     Ok(())
 }
@@ -156,5 +181,9 @@ mod tests {
         assert_eq!(found("purge", &["--chunk=0", "--entity=nobody"]).faults.len(), 2);
         let flags = ["--since=2026-11-28T06:00:00Z", "--from-offset=0=1,1=5", "--reset-purge-mark"];
         assert_eq!(found("replay", &flags).faults.len(), 3);
+        let brakes =
+            ["--brake-window-events=0", "--brake-dead-percent=101", "--brake-late-percent=101", "--brake-least=0"];
+        let brakes = [&brakes[..], &["--brake-in-a-row=0", "--brake-probe-ms=0"]].concat();
+        assert_eq!(found("run", &brakes).faults.len(), 6);
     }
 }

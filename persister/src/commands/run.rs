@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use topic::setup::Topics;
 use topic::{Consumer, KafkaSettings, LagMetrics, Publisher};
 
-use super::same_partitions;
+use super::{fit_for_letters, same_partitions};
 use crate::intake::{self, Lanes};
 use crate::lane::Surroundings;
 use crate::metrics::PersisterMetrics;
@@ -81,7 +81,7 @@ struct Persister {
 impl Persister {
     fn start(&self, metrics: &Metrics) -> anyhow::Result<Publisher> {
         let counted = PersisterMetrics::new(metrics, &self.catalog);
-        let publisher = Publisher::new(&self.settings.kafka)?;
+        let publisher = Publisher::with_room(&self.settings.kafka, topic::dead::ROOM)?;
         let database = Database::new(&self.settings.database)?;
         // A persister issues no versions, so the clock of Redis does not matter to it.
         let connector = Connector::new(&self.settings.redis, Arc::new(|_| {}))?;
@@ -108,6 +108,7 @@ impl Persister {
             batch_bytes_most: self.settings.batch_bytes_most,
             future_most: self.settings.future_most_ms,
             unknown_schema_hold: self.settings.unknown_schema_hold_ms,
+            probe_every: self.settings.brake.brake_probe_ms,
         };
         self.consume(database, surroundings);
         Ok(publisher)
@@ -158,15 +159,27 @@ async fn fitting(
     for entity in catalog.iter() {
         loop {
             let topic = settings.topic(entity.name());
-            match (database.partitions(entity.name()).await, topics.inspect(&topic).await) {
-                (Ok(Some(begun)), Ok(Some(found))) => {
+            let found = (topics.inspect(&topic).await, topics.inspect_dead(&topic).await);
+            match (database.partitions(entity.name()).await, found) {
+                (Ok(Some(begun)), (Ok(Some(found)), Ok(Some(dead)))) => {
                     same_partitions(&topic, found.partitions, begun)?;
-                    break;
+                    fit_for_letters(&topic, &dead, begun)?;
+                    if let Ok(emptied) = database.is_emptied(entity.name()).await {
+                        anyhow::ensure!(
+                            !emptied,
+                            "table {name} is empty, yet has a purge mark: what comes late would be answered with tombstones. \
+                             Restore it; or, to rebuild it from the topic, set `purged` of {name} in \
+                             _write_behind_entities to 0",
+                            name = entity.name()
+                        );
+                        break;
+                    }
                 }
-                (begun, found) => tracing::warn!(
+                (begun, (found, dead)) => tracing::warn!(
                     entity = entity.name(),
                     table = ?begun.map_err(|error| error.to_string()),
                     topic = ?found.map(|found| found.is_some()).map_err(|error| error.to_string()),
+                    dead_letters = ?dead.map(|found| found.is_some()).map_err(|error| error.to_string()),
                     "waiting for table and topic of {}: is the database there, and was `persister migrate` run?",
                     entity.name()
                 ),

@@ -1,0 +1,133 @@
+//! When dead letters are too many to be single bad events (DESIGN G8): then something else is wrong, and the lane stops
+//! instead of emptying its topic. Pure.
+
+use std::collections::VecDeque;
+
+/// How many of a lane's events may be dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// Of so many last events,
+    pub(crate) window: usize,
+    /// so many of a hundred,
+    pub(crate) percent: usize,
+    /// but at least so many,
+    pub(crate) least: usize,
+    /// and so many one behind the other.
+    pub(crate) in_a_row: usize,
+}
+
+/// One lane's last events: which were dead letters.
+#[derive(Clone, Debug)]
+pub(crate) struct Brake {
+    allowed: Allowance,
+    /// `true` for a dead letter.
+    last: VecDeque<bool>,
+    dead: usize,
+    in_a_row: usize,
+}
+
+impl Brake {
+    /// Nothing has come yet.
+    pub(crate) fn new(allowed: Allowance) -> Self {
+        Self { allowed, last: VecDeque::new(), dead: 0, in_a_row: 0 }
+    }
+
+    /// An event was applied or superseded.
+    pub(crate) fn passed(&mut self) {
+        self.count(false);
+    }
+
+    /// An event is to be a dead letter. `false`: it is one too many, and is not counted.
+    pub(crate) fn admits(&mut self) -> bool {
+        let of = (self.last.len() + 1).min(self.allowed.window);
+        let most = self.allowed.least.max(of * self.allowed.percent / 100);
+        // The oldest makes room for this one.
+        let leaves = self.last.len() >= self.allowed.window && self.last.front() == Some(&true);
+        let admitted = self.dead - usize::from(leaves) < most && self.in_a_row < self.allowed.in_a_row;
+        if admitted {
+            self.count(true);
+        }
+        admitted
+    }
+
+    /// An operator has accepted this dead letter: it says nothing of those behind it.
+    pub(crate) fn release(&mut self) {
+        *self = Self::new(self.allowed);
+    }
+
+    fn count(&mut self, dead: bool) {
+        if self.last.len() >= self.allowed.window {
+            self.dead -= usize::from(self.last.pop_front() == Some(true));
+        }
+        self.last.push_back(dead);
+        self.dead += usize::from(dead);
+        self.in_a_row = if dead { self.in_a_row + 1 } else { 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALLOWED: Allowance = Allowance { window: 1000, percent: 5, least: 10, in_a_row: 20 };
+
+    /// How many of these events in turn are admitted as dead letters before the first that is not.
+    fn admitted(brake: &mut Brake, events: impl IntoIterator<Item = bool>) -> Option<usize> {
+        events
+            .into_iter()
+            .enumerate()
+            .find(|(_, dead)| {
+                if *dead {
+                    return !brake.admits();
+                }
+                brake.passed();
+                false
+            })
+            .map(|(at, _)| at)
+    }
+
+    #[test]
+    fn g8_a_topic_of_nothing_but_poison_stops_at_the_least_number() {
+        assert_eq!(admitted(&mut Brake::new(ALLOWED), [true; 100]), Some(10));
+    }
+
+    #[test]
+    fn g8_one_in_a_thousand_never_stops_and_one_in_ten_does() {
+        let every = |n: usize| (0..200_000).map(move |event| event % n == 0);
+        assert_eq!(admitted(&mut Brake::new(ALLOWED), every(1000)), None);
+        assert_eq!(admitted(&mut Brake::new(ALLOWED), every(20)), None, "5 % is allowed");
+        assert!(admitted(&mut Brake::new(ALLOWED), every(10)).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn g8_never_are_more_dead_than_allowed_in_any_window(
+            events in proptest::collection::vec(any::<bool>(), 0..400),
+            window in 1usize..60, percent in 0usize..100, least in 1usize..8, in_a_row in 1usize..8,
+        ) {
+            let allowed = Allowance { window, percent, least, in_a_row };
+            let mut brake = Brake::new(allowed);
+            let mut passed = Vec::new();
+            for dead in events {
+                if dead && !brake.admits() {
+                    // It stops only where one more would be too many.
+                    let recent = passed.iter().rev().take(window - 1).filter(|dead| **dead).count() + 1;
+                    let of = (passed.len() + 1).min(window);
+                    let row = passed.iter().rev().take_while(|dead| **dead).count();
+                    prop_assert!(recent > least.max(of * percent / 100) || row >= in_a_row, "stopped too early");
+                    continue;
+                }
+                if !dead {
+                    brake.passed();
+                }
+                passed.push(dead);
+                let recent = passed.iter().rev().take(window).filter(|dead| **dead).count();
+                let of = passed.len().min(window);
+                prop_assert!(!dead || recent <= least.max(of * percent / 100), "one too many");
+                prop_assert!(passed.iter().rev().take_while(|dead| **dead).count() <= in_a_row);
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `persister dead`: what an operator says about dead letters.
+
+use anyhow::Context;
+use service::schemas;
+use service::settings::{Findings, ProcessSettings};
+use table::{Database, DatabaseSettings};
+use topic::KafkaSettings;
+
+/// What to do with dead letters.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum DeadCommand {
+    /// Let a lane that is stopped by its brake go on: the events up to an offset may become dead letters, however many.
+    Accept(Box<AcceptSettings>),
+}
+
+/// Settings of `persister dead accept`. The database account needs the persister's rights; the lane reads what is said here
+/// within --brake-probe-ms.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Accept")]
+pub struct AcceptSettings {
+    /// The last offset that is accepted, in each partition that is named.
+    #[arg(long)]
+    pub until: i64,
+
+    /// The partition; all of them if it is not said.
+    #[arg(long)]
+    pub partition: Option<i32>,
+
+    /// The entity; all of them if it is not said.
+    #[arg(long)]
+    pub entity: Option<String>,
+
+    // Groups stand last, since each goes on under its own heading.
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub process: ProcessSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub kafka: KafkaSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub database: DatabaseSettings,
+}
+
+impl AcceptSettings {
+    /// Everything that is wrong, each naming its flag.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        let mut found = self.kafka.findings(None).and(self.database.findings());
+        found.demand(self.until >= 0, || "--until must be an offset, 0 or more".to_owned());
+        found.demand(self.partition.is_none_or(|number| number >= 0), || "--partition must be 0 or more".to_owned());
+        match (schemas::load(&self.process.schemas_dir), &self.entity) {
+            (Err(error), _) => found.faults.extend(error.faults()),
+            (Ok(catalog), Some(name)) => {
+                found.demand(catalog.get(name).is_some(), || format!("--entity: there is no schema of {name}"));
+            }
+            (Ok(_), None) => {}
+        }
+        found
+    }
+}
+
+pub(crate) async fn accept(settings: AcceptSettings) -> anyhow::Result<()> {
+    let catalog = schemas::load(&settings.process.schemas_dir)?;
+    let database = Database::new(&settings.database)?;
+    let chosen = catalog.iter().map(|entity| entity.name());
+    for name in chosen.filter(|name| settings.entity.as_deref().is_none_or(|entity| entity == *name)) {
+        let partitions = database.partitions(name).await?;
+        let partitions = partitions.with_context(|| format!("there is no table of {name}: run `persister migrate`"))?;
+        if let Some(number) = settings.partition {
+            anyhow::ensure!(number < partitions, "--partition: {name} has {partitions} partitions, from 0");
+        }
+        let topic = settings.kafka.topic(name);
+        for number in settings.partition.map_or(0..partitions, |number| number..number + 1) {
+            database.accept_dead(&topic, number, settings.until).await?;
+            tracing::info!(
+                topic,
+                number,
+                until = settings.until,
+                "accepted for {topic}/{number}, until {}",
+                settings.until
+            );
+        }
+    }
+    database.close().await;
+    Ok(())
+}

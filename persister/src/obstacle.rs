@@ -1,0 +1,100 @@
+//! What a lane does before an event that it may not pass: it stands there until that changes, and looks for it.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use record::{Reason, SchemaId};
+use topic::Envelope;
+
+use crate::batch::coalesce;
+use crate::decode::{self, Opened};
+use crate::hold::{Hold, LaneError};
+use crate::lane::Lane;
+use crate::reassert;
+use crate::unknown::{Meaning, meaning};
+
+/// Why a lane may not pass an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// Its schema id is unknown here.
+    Unknown(SchemaId),
+    /// It would be one dead letter too many.
+    Dead(Reason, String),
+    /// It would be one late tombstone too many (R18).
+    Late,
+}
+
+impl Lane {
+    /// Stands before the first event of `batch`, until it may be tried again. `Break`: the partition was taken away.
+    pub(crate) async fn stand(&mut self, batch: &mut Vec<Envelope>, obstacle: Obstacle) -> ControlFlow<()> {
+        match obstacle {
+            Obstacle::Unknown(schema) => self.weigh(batch, schema).await,
+            Obstacle::Dead(..) | Obstacle::Late => self.brake(batch, &obstacle).await,
+        }
+    }
+
+    /// Until the unknown schema id is found to be poison. No id becomes known while the process runs: all that can change is
+    /// what comes behind the event.
+    async fn weigh(&mut self, batch: &mut Vec<Envelope>, schema: SchemaId) -> ControlFlow<()> {
+        let (since, partition, metrics) = (Instant::now(), self.partition.clone(), self.surroundings.metrics.clone());
+        let mut hold = Hold::new(&partition, &metrics);
+        loop {
+            self.fill(batch);
+            let Some(offset) = batch.first().map(|envelope| envelope.offset) else { return ControlFlow::Continue(()) };
+            let entity = self.table.entity();
+            let later_decodes = batch.iter().skip(1).any(|envelope| decode::is_readable_upsert(entity, envelope));
+            let error = match meaning(since.elapsed(), self.surroundings.unknown_schema_hold, later_decodes) {
+                Meaning::Open => LaneError::UnknownSchema { offset, schema },
+                Meaning::Older => LaneError::Older { offset, schema },
+                Meaning::Poison => {
+                    // What was found out once holds for the next event with this id.
+                    self.condemned.insert(schema);
+                    return ControlFlow::Continue(());
+                }
+            };
+            if !hold.wait(&error, &self.draining).await {
+                return ControlFlow::Break(());
+            }
+        }
+    }
+
+    /// Until an operator accepts the event as a dead letter, or it can be applied: looked for now and then with this one event,
+    /// so that the topic is not emptied meanwhile.
+    async fn brake(&mut self, batch: &[Envelope], obstacle: &Obstacle) -> ControlFlow<()> {
+        let Some(first) = batch.first() else { return ControlFlow::Continue(()) };
+        let offset = first.offset;
+        let error = match obstacle {
+            Obstacle::Dead(reason, detail) => LaneError::Braked { offset, reason: *reason, detail: detail.clone() },
+            _ => LaneError::Emptied { offset },
+        };
+        let (partition, metrics) = (self.partition.clone(), self.surroundings.metrics.clone());
+        let mut hold = Hold::new(&partition, &metrics);
+        loop {
+            let accepted = self.table.database().accepted_dead(&partition.topic, partition.number).await;
+            self.accepted = self.accepted.max(accepted.ok().flatten());
+            if self.accepted >= Some(offset) {
+                return ControlFlow::Continue(());
+            }
+            if !hold.wait_for(&error, self.surroundings.probe_every, &self.draining).await {
+                return ControlFlow::Break(());
+            }
+            if self.passes(first).await {
+                self.dead.release();
+                self.late.release();
+                return ControlFlow::Continue(());
+            }
+        }
+    }
+
+    /// Whether this event alone is applied or superseded by now.
+    async fn passes(&self, envelope: &Envelope) -> bool {
+        let Opened { events, .. } = self.open(std::slice::from_ref(envelope));
+        let records = coalesce(events);
+        match self.apply(&records).await {
+            Ok(Ok(held)) if !held.is_empty() => {
+                !records.iter().zip(&held).any(|(record, held)| reassert::is_late(record, held))
+            }
+            _ => false,
+        }
+    }
+}
