@@ -58,13 +58,13 @@ impl DeadLetter<'_> {
     }
 }
 
-/// The letters that are the last of their key in `part`: behind them compaction would keep nothing else.
+/// The letters that are the last of their key in `onward`: behind them compaction would keep nothing else.
 pub(crate) fn tails<'l, 'a>(
-    part: &'a [Envelope],
+    onward: &'a [Envelope],
     letters: &'l [DeadLetter<'a>],
 ) -> impl Iterator<Item = &'l DeadLetter<'a>> {
     letters.iter().filter(move |letter| {
-        let mut behind = part.iter().skip_while(|envelope| envelope.offset <= letter.envelope.offset);
+        let mut behind = onward.iter().skip_while(|envelope| envelope.offset <= letter.envelope.offset);
         !behind.any(|envelope| envelope.key == letter.envelope.key)
     })
 }

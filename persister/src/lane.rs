@@ -114,7 +114,8 @@ impl Lane {
     async fn bring_all(&mut self, mut batch: Vec<Envelope>) -> ControlFlow<()> {
         let mut parts = Parts::of(batch.len());
         while let Some(part) = parts.next() {
-            match self.bring(batch.get(part.clone()).unwrap_or_default()).await? {
+            let onward = batch.get(part.start..).unwrap_or_default();
+            match self.bring(onward.get(..part.len()).unwrap_or_default(), onward).await? {
                 Brought::Whole => {}
                 Brought::Refused => parts.halve(part),
                 Brought::Before(at, _) if at > 0 => parts.cut(part.clone(), part.start + at),
@@ -128,8 +129,8 @@ impl Lane {
         ControlFlow::Continue(())
     }
 
-    /// The journey of a part.
-    async fn bring(&mut self, part: &[Envelope]) -> ControlFlow<(), Brought> {
+    /// The journey of a part; `onward` is the part and what stands behind it in its batch.
+    async fn bring(&mut self, part: &[Envelope], onward: &[Envelope]) -> ControlFlow<(), Brought> {
         let Opened { events, mut letters, unknown } = self.open(part);
         if let Some((at, schema)) = unknown {
             return ControlFlow::Continue(Brought::Before(at, Obstacle::Unknown(schema)));
@@ -152,7 +153,7 @@ impl Lane {
         if let Some((at, obstacle)) = self.stopped(part, &letters, &late(&records, &held)) {
             return ControlFlow::Continue(Brought::Before(at, obstacle));
         }
-        self.insist(|| self.reassert(part, &records, &held, &letters)).await?;
+        self.insist(|| self.reassert(onward, &records, &held, &letters)).await?;
         self.insist(|| self.bury(&letters)).await?;
         self.commit(part);
         self.settle(&records, &held, &letters, epoch);
@@ -247,7 +248,7 @@ impl Lane {
     /// R13 and R18: what compaction must not be left with.
     async fn reassert(
         &self,
-        part: &[Envelope],
+        onward: &[Envelope],
         records: &[Coalesced<'_>],
         held: &[Held],
         letters: &[DeadLetter<'_>],
@@ -263,7 +264,7 @@ impl Lane {
                 reasserted.inc();
             }
         }
-        for letter in dead::tails(part, letters) {
+        for letter in dead::tails(onward, letters) {
             if reassert::reassert_behind(&self.table, publisher, topic, letter).await? {
                 reasserted.inc();
             }

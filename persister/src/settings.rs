@@ -162,7 +162,6 @@ impl RunSettings {
         for (flag, percent) in percents {
             found.demand(percent <= 100, || format!("{flag} must be at most 100"));
         }
-        found.demand(!self.brake.brake_probe_ms.is_zero(), || "--brake-probe-ms must be at least 1".to_owned());
         if let Err(error) = schemas::load(&self.process.schemas_dir) {
             found.faults.extend(error.faults());
         }

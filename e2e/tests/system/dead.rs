@@ -92,6 +92,16 @@ async fn state(system: &System, id: &str) -> Result<Option<String>> {
     Ok(shown.headers().get("write-behind-state").map(|state| state.to_str().unwrap_or_default().to_owned()))
 }
 
+fn accept(system: &System, until: &str) -> Result<()> {
+    let spec = system.spec("persister", "accept", &system.accounts.persister);
+    let spec = spec.arg("dead").arg("accept").arg("--until").arg(until).arg("--entity").arg("users");
+    let process = stack::Process::spawn(&spec, stack::Lifetime::Attached)?;
+    let ended = process.wait(PATIENCE)?;
+    let well = matches!(ended, stack::Ended::Yes(Some(status)) if status.success());
+    anyhow::ensure!(well, "{ended:?}\n{}", process.log_tail(20));
+    Ok(())
+}
+
 /// `k48`, `k43`: mates are applied, the letter is whole, the fate is noted, and the cache lets go of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g8_a_refused_event_is_a_dead_letter_and_its_batch_mates_are_applied() -> Result<()> {
@@ -298,19 +308,7 @@ async fn g8_an_operator_lets_dead_letters_go_up_to_an_offset_and_a_restart_forge
     put(&system, "good", "Jane").await?;
     system.start_persister().await?;
     system.eventually("the lane is braked", async || holds(&system, "brake").await).await?;
-    let accept = |until: &str| -> Result<()> {
-        let spec = system.spec("persister", "accept", &system.accounts.persister);
-        let spec = spec.arg("dead").arg("accept").arg("--until").arg(until).arg("--entity").arg("users");
-        let process = stack::Process::spawn(&spec, stack::Lifetime::Attached)?;
-        let ended = process.wait(PATIENCE)?;
-        anyhow::ensure!(
-            matches!(ended, stack::Ended::Yes(Some(status)) if status.success()),
-            "{ended:?}\n{}",
-            process.log_tail(20)
-        );
-        Ok(())
-    };
-    accept("19")?;
+    accept(&system, "19")?;
     // Up to 19 by what was accepted, and then as many as the brake allows of those that nobody has accepted: none of the ten
     // that went before is forgotten.
     system.eventually("what was accepted has gone", async || Ok(position(&system)? >= 20)).await?;
@@ -318,7 +316,7 @@ async fn g8_an_operator_lets_dead_letters_go_up_to_an_offset_and_a_restart_forge
     let gone = position(&system)?;
     assert!((20..=30).contains(&gone), "{gone}");
     system.persister.take().context("persister")?.kill()?;
-    accept("44")?;
+    accept(&system, "44")?;
     system.start_persister().await?;
     until_behind(&system, 46).await?;
     assert_eq!((letters(&system)?.len(), notes(&system).await?.len()), (45, 45));
@@ -344,11 +342,18 @@ async fn g8_a_systemic_fault_holds_and_never_dead_letters() -> Result<()> {
         ),
     ];
     for (at, (fault, remedy)) in faults.iter().enumerate() {
+        // Without its table a persister does not begin; a grant is looked at when a connection is made.
+        let table = fault.starts_with("RENAME");
+        if table {
+            system.start_persister().await?;
+        }
         alter(&system, fault).await?;
         for id in 0..15 {
             put(&system, &format!("{at}-{id}"), "Jane").await?;
         }
-        system.start_persister().await?;
+        if !table {
+            system.start_persister().await?;
+        }
         system.eventually(fault, async || holds(&system, "fatal").await).await?;
         alter(&system, remedy).await?;
         until_behind(&system, 15 * (i64::try_from(at)? + 1)).await.context(fault.clone())?;
@@ -369,18 +374,14 @@ async fn g8_every_refusal_for_content_is_a_dead_letter_of_that_row_alone() -> Re
     let check = "ALTER TABLE users ADD CONSTRAINT young CHECK (age <= 100)";
     for (change, number, bad) in [
         ("ALTER TABLE users MODIFY age TINYINT NULL", 1264, json!({ "name": "Old", "age": 1000 })),
-        (
-            "ALTER TABLE users MODIFY occupation VARCHAR(100) NOT NULL",
-            1048,
-            json!({ "name": "None", "age": 1, "occupation": null }),
-        ),
+        ("ALTER TABLE users MODIFY last_name VARCHAR(100) NOT NULL", 1048, json!({ "name": "None", "age": 1 })),
         (check, if mysql { 3819 } else { 4025 }, json!({ "name": "Old", "age": 1000 })),
         (trigger, 1644, json!({ "name": "Old", "age": 1000 })),
     ] {
         let mut system = prepared(&[]).await?;
         alter(&system, change).await?;
         for id in ["a", "bad", "z"] {
-            let good = json!({ "name": "Jane", "age": 1, "occupation": "pilot" });
+            let good = json!({ "name": "Jane", "age": 1, "last_name": "Doe" });
             system.put("users", id, if id == "bad" { &bad } else { &good }).await?;
         }
         system.start_persister().await?;
@@ -399,12 +400,10 @@ async fn g8_every_refusal_for_content_is_a_dead_letter_of_that_row_alone() -> Re
 async fn r18_a_late_write_is_answered_with_a_tombstone_at_the_mark_and_the_tombstone_with_nothing() -> Result<()> {
     let mut system = prepared(&[]).await?;
     let late = put(&system, "late", "late").await?;
-    let mark = Version::new(late + 16_000)?.mark_below().context("a mark")?;
     put(&system, "there", "there").await?;
     system.call(Method::DELETE, "/users/gone", None).await?;
     alter(&system, "INSERT INTO users (id, name, version, log_offset) VALUES ('old', 'old', 16, 0)").await?;
     alter(&system, &format!("UPDATE _write_behind_entities SET purged = {}", late | 15)).await?;
-    let _ = mark;
     system.start_persister().await?;
     until_behind(&system, 4).await?;
     let events = read_all(&system.servers.kafka.brokers(), &topic(&system))?;
@@ -449,33 +448,40 @@ async fn r18_too_many_late_writes_stop_the_lane_and_an_emptied_table_does_not_st
 /// The server takes less in one statement than an event may have.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_too_large_for_the_server_is_a_dead_letter_and_a_large_one_that_fits_is_a_row() -> Result<()> {
-    let mut system = System::prepare(Servers::own()?)?.with("TOPIC_PARTITIONS", "1").with("BODY_BYTES_MOST", "2000000");
+    let system = System::prepare(Servers::own()?)?.with("TOPIC_PARTITIONS", "1").with("BODY_BYTES_MOST", "2000000");
+    let paper = r#"{"type": "record", "name": "Paper", "fields": [{"name": "text", "type": "string"}]}"#;
+    system.add_schema("papers/v1.avsc", paper)?;
+    let mut system = system;
     system.migrate()?;
     system.start_ingest().await?;
     let large = "x".repeat(1_900_000);
-    for (id, name) in [("a", "Jane"), ("large", &*large), ("z", "Jane")] {
-        put(&system, id, name).await?;
-    }
+    let write = async |system: &System, texts: [(&str, &str); 3]| -> Result<()> {
+        for (id, text) in texts {
+            system.put("papers", id, &json!({ "text": text })).await?;
+        }
+        Ok(())
+    };
+    let table = system.table().await?;
+    let lengths = async || -> Result<Vec<(String, i64)>> {
+        let rows = sqlx::query("SELECT id, LENGTH(text) FROM papers ORDER BY id").fetch_all(&table).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    };
+    let of = |rows: &[(&str, i64)]| rows.iter().map(|(id, length)| ((*id).to_owned(), *length)).collect::<Vec<_>>();
+    write(&system, [("a", "1"), ("large", &large), ("z", "1")]).await?;
     system.start_persister().await?;
-    until_behind(&system, 3).await?;
-    assert_eq!(rows(&system).await?["large"].len(), large.len(), "2 MB are taken by default");
+    let first = of(&[("a", 1), ("large", 1_900_000), ("z", 1)]);
+    system.eventually("2 MB are taken by default", async || Ok(lengths().await? == first)).await?;
     system.persister.take().context("persister")?.stop(PATIENCE)?;
+
     system.servers.database.query("SET GLOBAL max_allowed_packet = 1048576")?;
-    for (id, name) in [("a", "John"), ("large2", &*large), ("z", "John")] {
-        put(&system, id, name).await?;
-    }
+    write(&system, [("a", "22"), ("larger", &large), ("z", "22")]).await?;
     system.start_persister().await?;
-    until_behind(&system, 6).await?;
-    let names = rows(&system).await?;
-    assert_eq!((&*names["a"], &*names["z"], names.get("large2")), ("John", "John", None));
-    let all = letters(&system)?;
-    assert_eq!(
-        all.first().and_then(|letter| letter.header("__connect.errors.exception.class.name")),
-        Some("too-large")
-    );
-    assert_eq!(
-        all.first().and_then(|letter| letter.value.as_ref()).map(Vec::len).is_some_and(|bytes| bytes > large.len()),
-        true
-    );
+    let second = of(&[("a", 2), ("large", 1_900_000), ("z", 2)]);
+    system.eventually("the mates of the large one are applied", async || Ok(lengths().await? == second)).await?;
+    system.eventually("it is noted", async || Ok(notes(&system).await?.len() == 1)).await?;
+    let all = read_all(&system.servers.kafka.brokers(), &format!("{}papers.dead", system.topic_prefix))?;
+    let letter = all.first().context("a letter")?;
+    assert_eq!(letter.header("__connect.errors.exception.class.name"), Some("too-large"));
+    assert!(letter.value.as_ref().is_some_and(|value| value.len() > large.len()), "it is not whole");
     Ok(())
 }

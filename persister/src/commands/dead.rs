@@ -19,15 +19,15 @@ pub enum DeadCommand {
 #[command(next_help_heading = "Accept")]
 pub struct AcceptSettings {
     /// The last offset that is accepted, in each partition that is named.
-    #[arg(long)]
+    #[arg(long, env = "ACCEPT_UNTIL")]
     pub until: i64,
 
     /// The partition; all of them if it is not said.
-    #[arg(long)]
+    #[arg(long, env = "ACCEPT_PARTITION")]
     pub partition: Option<i32>,
 
     /// The entity; all of them if it is not said.
-    #[arg(long)]
+    #[arg(long, env = "ACCEPT_ENTITY")]
     pub entity: Option<String>,
 
     // Groups stand last, since each goes on under its own heading.

@@ -160,27 +160,20 @@ async fn fitting(
         loop {
             let topic = settings.topic(entity.name());
             let found = (topics.inspect(&topic).await, topics.inspect_dead(&topic).await);
-            match (database.partitions(entity.name()).await, found) {
-                (Ok(Some(begun)), (Ok(Some(found)), Ok(Some(dead)))) => {
+            let begun = database.partitions(entity.name()).await;
+            match (begun, database.is_emptied(entity.name()).await, found) {
+                (Ok(Some(begun)), Ok(emptied), (Ok(Some(found)), Ok(Some(dead)))) => {
                     same_partitions(&topic, found.partitions, begun)?;
                     fit_for_letters(&topic, &dead, begun)?;
-                    if let Ok(emptied) = database.is_emptied(entity.name()).await {
-                        anyhow::ensure!(
-                            !emptied,
-                            "table {name} is empty, yet has a purge mark: what comes late would be answered with tombstones. \
-                             Restore it; or, to rebuild it from the topic, set `purged` of {name} in \
-                             _write_behind_entities to 0",
-                            name = entity.name()
-                        );
-                        break;
-                    }
+                    not_emptied(entity.name(), emptied)?;
+                    break;
                 }
-                (begun, (found, dead)) => tracing::warn!(
+                (begun, emptied, (found, dead)) => tracing::warn!(
                     entity = entity.name(),
-                    table = ?begun.map_err(|error| error.to_string()),
+                    table = ?begun.and_then(|begun| emptied.map(|_| begun)).map_err(|error| error.to_string()),
                     topic = ?found.map(|found| found.is_some()).map_err(|error| error.to_string()),
                     dead_letters = ?dead.map(|found| found.is_some()).map_err(|error| error.to_string()),
-                    "waiting for table and topic of {}: is the database there, and was `persister migrate` run?",
+                    "waiting for table and topics of {}: is the database there, and was `persister migrate` run?",
                     entity.name()
                 ),
             }
@@ -191,4 +184,14 @@ async fn fitting(
         }
     }
     Ok(true)
+}
+
+/// R18: what comes late to such a table would all be answered with tombstones, and the topic be emptied like the table.
+fn not_emptied(name: &str, emptied: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !emptied,
+        "table {name} is empty, yet has a purge mark: restore it; or, to rebuild it from the topic, set `purged` of {name} in \
+         _write_behind_entities to 0"
+    );
+    Ok(())
 }
