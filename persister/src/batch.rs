@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use record::{Record, RecordId, Version};
+use table::Incoming;
 
 /// An event whose content has been read.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +64,12 @@ pub(crate) fn coalesce<'a>(events: impl IntoIterator<Item = Readable<'a>>) -> Ve
 }
 
 impl<'a> Coalesced<'a> {
+    /// As the table takes it.
+    pub(crate) fn incoming(&self) -> Incoming<'_> {
+        let Self { id, version, offset, record, .. } = self;
+        Incoming { id: id.clone(), version: *version, offset: *offset, record: record.clone() }
+    }
+
     fn first(event: Readable<'a>) -> Self {
         let tail = event.tail();
         let Readable { offset, id, version, record } = event;

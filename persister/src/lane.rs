@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use cache::{Dead, Settled};
 use record::SchemaId;
 use service::{FailureClass, clock, fail_points};
-use table::{EntityTable, Held, Incoming};
+use table::{EntityTable, Held};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use topic::{Envelope, Partition, Publisher};
@@ -186,7 +186,7 @@ impl Lane {
         if records.is_empty() {
             return Ok(Ok(Vec::new()));
         }
-        let incoming: Vec<_> = records.iter().map(incoming).collect();
+        let incoming: Vec<_> = records.iter().map(Coalesced::incoming).collect();
         let begun = Instant::now();
         let held = match self.table.apply(&incoming, clock::now_micros()).await {
             Ok(held) => held,
@@ -207,7 +207,7 @@ impl Lane {
         refusal: &Refusal,
     ) -> Result<Option<DeadLetter<'b>>, LaneError> {
         let Some(record) = records.first() else { return Ok(None) };
-        let rival = if refusal.may_be_taken() { self.table.rival(&incoming(record)).await? } else { None };
+        let rival = if refusal.may_be_taken() { self.table.rival(&record.incoming()).await? } else { None };
         let (reason, detail) = refusal.told(&record.id, rival.as_ref());
         let envelope = part.iter().find(|envelope| envelope.offset == record.offset);
         Ok(envelope.map(|envelope| DeadLetter { envelope, reason, detail }))
@@ -338,11 +338,6 @@ impl Lane {
         #[expect(clippy::cast_precision_loss, reason = "a batch has few rows")]
         metrics.batch_rows.observe((applied + superseded) as f64);
     }
-}
-
-fn incoming<'r>(record: &'r Coalesced<'_>) -> Incoming<'r> {
-    let Coalesced { id, version, offset, record, .. } = record;
-    Incoming { id: id.clone(), version: *version, offset: *offset, record: record.clone() }
 }
 
 /// The offsets of late writes.

@@ -39,7 +39,7 @@ pub(crate) async fn reassert_behind(
     letter: &DeadLetter<'_>,
 ) -> Result<bool, LaneError> {
     let Some(id) = letter.envelope.id() else { return Ok(false) };
-    let needed = table.held(&id).await?.is_some_and(|held| letter.envelope.offset > held.offset);
+    let needed = table.held_row(&id).await?.is_some_and(|held| letter.envelope.offset > held.offset);
     if needed {
         reassert(table, publisher, topic, &id).await?;
     }

@@ -5,8 +5,8 @@
 
 mod client;
 pub mod consumer;
-pub mod drained;
 pub mod dead;
+pub mod drained;
 mod envelope;
 pub mod failure;
 pub mod lag;
@@ -17,8 +17,8 @@ pub mod setup;
 pub mod watch;
 
 pub use consumer::{Assignment, CommitFailed, Consumer, Partition};
-pub use drained::{Drained, Moment};
 pub use dead::Letter;
+pub use drained::{Drained, Moment};
 pub use envelope::Envelope;
 pub use failure::TopicError;
 pub use lag::{GroupLag, LagMetrics};

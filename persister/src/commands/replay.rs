@@ -198,7 +198,7 @@ async fn replay_all(settings: &ReplaySettings) -> anyhow::Result<u64> {
     connector.supervise(up("redis")?, &supervisor);
     database.clone().supervise(up("mysql")?, &supervisor);
     let dropped = metrics.counter("settles_dropped_total", "Settles that Redis did not take in time");
-    let (settler, queued) = Settler::new(SETTLES, dropped.clone());
+    let (settler, queued) = Settler::new(SETTLES, cache.clone(), dropped.clone());
     settling.spawn_passing("settle", settle::deliver(cache, queued, dropped.clone(), settling.stopping()));
     health.set_serving(true);
 

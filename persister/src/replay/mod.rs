@@ -11,7 +11,6 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use cache::Settled;
-use record::{Change, Decoded, Event, Version};
 use service::{Backoff, FailureClass, clock};
 use table::{EntityTable, Held, Incoming, Letters, TableError};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +18,9 @@ use topic::Envelope;
 
 pub(crate) use pace::Pace;
 
-use crate::batch::{Coalesced, coalesce};
-use crate::settle::Settler;
+use crate::batch::{Coalesced, Readable, coalesce};
+use crate::decode::{self, Opened};
+use crate::settle::{Outcome, Settler};
 
 /// What has become of events so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,8 +64,7 @@ pub(crate) struct Replay {
 #[derive(Clone, Debug)]
 struct Ready<'a> {
     number: i32,
-    offset: i64,
-    event: Event<'a>,
+    event: Readable<'a>,
 }
 
 /// Why some events did not go through.
@@ -87,14 +86,22 @@ impl Replay {
         for (number, envelope) in batch {
             let (number, offset) = (*number, envelope.offset);
             tally.events += 1;
-            match envelope.decode() {
-                Decoded::Event(event) if self.letters.has(number, offset, Some(event.version)) => tally.dead += 1,
-                Decoded::Poison(_) if self.letters.has(number, offset, None) => tally.dead += 1,
-                Decoded::Event(event) if event.version.birth_micros() > latest => {
-                    tally.poison(number, offset, "its version lies in the future");
+            // An id that is unknown here holds nothing: what cannot be read now is named.
+            let Opened { events: read, letters, .. } =
+                decode::open(self.table.entity(), std::slice::from_ref(envelope), latest, |_| true);
+            for event in read {
+                if self.letters.has(number, offset, Some(event.version)) {
+                    tally.dead += 1;
+                } else {
+                    events.push(Ready { number, event });
                 }
-                Decoded::Event(event) => events.push(Ready { number, offset, event }),
-                Decoded::Poison(poison) => tally.poison(number, offset, &poison.detail),
+            }
+            for letter in letters {
+                if self.letters.has(number, offset, letter.version().map(|(_, version)| version)) {
+                    tally.dead += 1;
+                } else {
+                    tally.poison(number, offset, &letter.detail);
+                }
             }
         }
         if events.is_empty() { Ok(()) } else { self.apply(&events, tally).await }
@@ -112,7 +119,7 @@ impl Replay {
                 match (self.transact(events, tally).await, events) {
                     (Ok(()), _) => return Ok(()),
                     (Err(Failed::Poison(why)), [one]) => {
-                        tally.poison(one.number, one.offset, &why);
+                        tally.poison(one.number, one.event.offset, &why);
                         return Ok(());
                     }
                     (Err(Failed::Poison(_)), _) => {
@@ -135,8 +142,9 @@ impl Replay {
 
     /// R13 without what is the lanes' own, and R14.
     async fn transact(&self, events: &[Ready<'_>], tally: &mut Tally) -> Result<(), Failed> {
-        let records = coalesce(events.iter().map(|ready| (ready.offset, ready.event.clone())));
-        let incoming = records.iter().map(|record| self.incoming(record)).collect::<Result<Vec<_>, _>>()?;
+        let records = coalesce(events.iter().map(|ready| ready.event.clone()));
+        let incoming: Vec<_> = records.iter().map(Coalesced::incoming).collect();
+        let epoch = self.settler.epoch();
         let held = self.write(&incoming).await?;
         for ((record, row), held) in records.iter().zip(&incoming).zip(held) {
             // Another record's row held a unique key, and may have given it up in this very batch.
@@ -145,7 +153,7 @@ impl Replay {
                 None => self.write(std::slice::from_ref(row)).await?.into_iter().next().flatten(),
             };
             match held {
-                Some(held) => self.settle(record, held, tally),
+                Some(held) => self.settle(record, held, epoch, tally),
                 None if events.len() == 1 => return Err(Failed::Poison(DISPLACED.to_owned())),
                 None => {
                     // Older versions of it may have had another key.
@@ -161,7 +169,7 @@ impl Replay {
         for ready in events {
             let done = Box::pin(self.transact(std::slice::from_ref(ready), tally)).await;
             match done {
-                Err(Failed::Poison(why)) => tally.poison(ready.number, ready.offset, &why),
+                Err(Failed::Poison(why)) => tally.poison(ready.number, ready.event.offset, &why),
                 ended => ended?,
             }
         }
@@ -175,24 +183,13 @@ impl Replay {
         })
     }
 
-    fn incoming<'r>(&self, record: &'r Coalesced<'_>) -> Result<Incoming<'r>, Failed> {
-        let content = match &record.change {
-            Change::Tombstone => None,
-            Change::Upsert { schema, datum } => {
-                let read = self.table.entity().read_avro(*schema, datum);
-                Some(read.map_err(|fault| Failed::Poison(fault.to_string()))?)
-            }
-        };
-        let (version, offset): (Version, i64) = (record.version, record.offset);
-        Ok(Incoming { id: record.id.clone(), version, offset, record: content })
-    }
-
-    fn settle(&self, record: &Coalesced<'_>, held: Held, tally: &mut Tally) {
+    fn settle(&self, record: &Coalesced<'_>, held: Held, epoch: u64, tally: &mut Tally) {
         if held.fresh && held.version == record.version {
             tally.changed += 1;
         }
         let entity = self.table.entity().name().to_owned();
-        self.settler.settle(Settled { entity, id: record.id.clone(), held: held.version });
+        let settled = Settled { entity, id: record.id.clone(), held: held.version, epoch };
+        self.settler.settle(Outcome::Held(settled));
     }
 }
 
