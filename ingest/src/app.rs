@@ -17,6 +17,7 @@ use topic::Publisher;
 use crate::http::{self, Front, HttpMetrics, Problem};
 use crate::parts;
 use crate::settings::Settings;
+use crate::slot::InstanceSlot;
 
 /// How long requests in progress may take once the process is to stop.
 pub(crate) const HTTP_BUDGET_SECONDS: u64 = 15;
@@ -30,6 +31,7 @@ pub struct App {
     supervisor: Supervisor,
     health: Arc<Health>,
     publisher: Publisher,
+    slot: Arc<InstanceSlot>,
     http: ServerHandle,
     admin: ServerHandle,
     address: SocketAddr,
@@ -53,11 +55,12 @@ impl App {
                 .with_context(|| format!("--admin-listen {}", settings.admin.admin_listen))?;
         let front = parts::start(&settings, &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
+        let slot = Arc::clone(&front.writes.away.slot);
         let http =
             serving::supervise("http", server(&settings, front, HttpMetrics::new(&metrics), listener)?, &supervisor);
         health.set_serving(true);
         tracing::info!(%address, admin = %admin_address, "ingest takes records");
-        Ok(Self { supervisor, health, publisher, http, admin, address, admin_address })
+        Ok(Self { supervisor, health, publisher, slot, http, admin, address, admin_address })
     }
 
     /// Where records are taken.
@@ -89,6 +92,8 @@ impl App {
         if let Err(error) = flushed {
             tracing::warn!(%error, "events are still on their way; their records stay in the outbox for the relay");
         }
+        // While Redis still can be asked.
+        self.slot.give_back().await;
         self.supervisor.stop();
         self.admin.stop(true).await;
         anyhow::ensure!(self.supervisor.drained(TASKS_BUDGET).await, "tasks did not end in time");

@@ -3,6 +3,7 @@
 //! `write` is the table of contents: the whole journey of a write on one screen. Knows nothing of `persister`.
 
 pub mod app;
+mod away;
 pub mod clock;
 mod doubt;
 pub mod http;
@@ -13,7 +14,9 @@ mod read;
 mod relay;
 mod rounds;
 pub mod settings;
+mod slot;
 mod sweep;
+mod wait;
 mod write;
 
 pub use app::App;

@@ -1,6 +1,6 @@
 //! The metrics of ingest, a struct: the help text of each says what it counts.
 
-use prometheus::{Gauge, Histogram, IntCounterVec, IntGauge};
+use prometheus::{Gauge, GaugeVec, Histogram, IntCounterVec, IntGauge};
 use record::{Catalog, Version};
 use service::metrics::CALL_SECONDS;
 use service::{Metrics, clock};
@@ -23,6 +23,10 @@ pub(crate) struct IngestMetrics {
     pub(crate) acknowledge: Histogram,
     pub(crate) producer_events: IntGauge,
     pub(crate) version_lead: Gauge,
+    pub(crate) replays: IntCounterVec,
+    pub(crate) past_cache: IntCounterVec,
+    pub(crate) instance_slot: IntGauge,
+    pub(crate) headroom: GaugeVec,
 }
 
 impl IngestMetrics {
@@ -77,27 +81,61 @@ impl IngestMetrics {
                 "version_lead_seconds",
                 "How far the newest version is ahead of this machine's clock: grows when a clock was set back",
             ),
+            replays: metrics.counter_vec(
+                "idempotent_replays_total",
+                "Writes answered with what the first request of their idempotency key got",
+                &["entity"],
+            ),
+            past_cache: metrics.counter_vec(
+                "past_cache_total",
+                "Writes answered `logged` that went past the cache, since it was away or did not answer",
+                &["entity"],
+            ),
+            instance_slot: metrics.gauge(
+                "instance_slot",
+                "The slot of this instance's versions without the cache; 0: it may give out none",
+            ),
+            headroom: headroom(metrics),
         };
+        this.begin(catalog);
+        this
+    }
+
+    fn begin(&self, catalog: &Catalog) {
         for entity in catalog.iter().map(|entity| entity.name()) {
-            for (op, state) in [("upsert", "logged"), ("upsert", "cached"), ("delete", "logged"), ("delete", "cached")]
-            {
-                this.accepted.with_label_values(&[entity, op, state]);
+            for op in ["upsert", "delete"] {
+                for state in ["cached", "logged", "persisted"] {
+                    self.accepted.with_label_values(&[entity, op, state]);
+                }
             }
+            self.replays.with_label_values(&[entity]);
+            self.past_cache.with_label_values(&[entity]);
             for refusal in Refusal::ALL {
-                this.rejected.with_label_values(&[entity, Problem::from(refusal).kind()]);
+                self.rejected.with_label_values(&[entity, Problem::from(refusal).kind()]);
             }
         }
         for outcome in ["published", "failed", "refused"] {
-            this.relayed.with_label_values(&[outcome]);
+            self.relayed.with_label_values(&[outcome]);
         }
         for outcome in ["settled", "produced", "failed"] {
-            this.swept.with_label_values(&[outcome]);
+            self.swept.with_label_values(&[outcome]);
         }
-        this
+        for queue in ["outbox", "unsettled"] {
+            self.headroom.with_label_values(&[queue]).set(crate::lag::LONGEST_SECONDS);
+        }
     }
 
     /// R1: `last` running away from the clock is what an alarm watches.
     pub(crate) fn lead(&self, newest: Version, now_micros: u64) {
         self.version_lead.set(clock::seconds_between(now_micros, newest.get()));
     }
+}
+
+#[expect(clippy::expect_used, reason = "name and label are constants")]
+fn headroom(metrics: &Metrics) -> GaugeVec {
+    let help =
+        "How long outbox and unsettled take to reach their bounds at the rate of the last half minute; at most 7 days";
+    let gauge = GaugeVec::new(service::metrics::prefixed("headroom_seconds", help), &["queue"]).expect("valid names");
+    metrics.collector(gauge.clone());
+    gauge
 }

@@ -11,6 +11,7 @@ use table::{Database, EntityTable};
 use tokio::sync::mpsc;
 use topic::{LagMetrics, Publisher};
 
+use crate::away::Away;
 use crate::clock::ClockWatch;
 use crate::doubt::Doubts;
 use crate::http::Front;
@@ -18,7 +19,8 @@ use crate::lag::{Observer, OutboxOldest};
 use crate::metrics::IngestMetrics;
 use crate::relay::Relay;
 use crate::rounds::Rounds;
-use crate::settings::Settings;
+use crate::settings::{CacheAway, Settings};
+use crate::slot::InstanceSlot;
 use crate::sweep::Sweep;
 use crate::write::WritePath;
 
@@ -41,8 +43,7 @@ pub(crate) fn start(
     let topics: Vec<_> = catalog.iter().map(|entity| settings.kafka.topic(entity.name())).collect();
 
     let clock = Arc::new(ClockWatch::new(settings.redis.clock_skew_ms));
-    let observed = Arc::clone(&clock);
-    let connector = Connector::new(&settings.redis, Arc::new(move |reading| observed.observe(reading)))?;
+    let connector = Connector::new(&settings.redis, watched(&clock))?;
     let cache = Cache::new(connector.clone(), settings.redis.clone(), &uuid::Uuid::now_v7().to_string());
     let (queue, writer) = WriteQueue::new(cache.clone(), settings.in_flight_most);
     let (acknowledged, acknowledgements) = mpsc::channel(ACKNOWLEDGED_MOST);
@@ -54,14 +55,7 @@ pub(crate) fn start(
     database.clone().supervise(mysql.clone(), supervisor);
     supervise_writer(writer, supervisor);
     supervise_acknowledgements(cache.clone(), acknowledgements, counted.clone(), supervisor);
-    let lag = LagMetrics::new(&settings.kafka, clock::now_micros);
-    metrics.collector(lag.clone());
-    let oldest = OutboxOldest::new();
-    metrics.collector(oldest.clone());
-    let observer =
-        Observer { cache: cache.clone(), publisher: publisher.clone(), metrics: counted.clone(), lag: lag.clone() };
-    supervisor.spawn("depths", observer.observe(oldest, supervisor.stopping()));
-    topic::lag::supervise(settings.kafka.clone(), topics, lag.clone(), supervisor);
+    let lag = supervise_lag(settings, topics, (&cache, &publisher), (metrics, &counted), supervisor);
     let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
     let tables: BTreeMap<_, _> = catalog.iter().map(|entity| (entity.name().to_owned(), table(entity))).collect();
     let relay = Relay {
@@ -73,17 +67,30 @@ pub(crate) fn start(
         after: settings.relay_after_ms,
         metrics: counted.clone(),
     };
-    let rounds = rounds(settings, relay, tables.clone(), mysql, lag);
+    let rounds = rounds(settings, relay, tables.clone(), mysql.clone(), lag);
     supervisor.spawn("rounds", rounds.run(supervisor.stopping()));
 
+    let away = Away {
+        accepts: settings.cache_away == CacheAway::Accept,
+        clock: Arc::clone(&clock),
+        slot: supervise_slot(settings, &cache, &counted, supervisor)?,
+        cache: cache.clone(),
+        kafka: kafka.clone(),
+        mysql,
+        database: database.clone(),
+        disagree: settings.redis.clock_skew_ms,
+    };
     let writes = WritePath {
         clock,
+        cache: cache.clone(),
         queue,
+        away,
         publisher,
         kafka,
         kafka_settings: settings.kafka.clone(),
         acknowledged,
         answer_deadline: settings.answer_deadline_ms,
+        redis_timeout: settings.redis.redis_timeout_ms,
         metrics: counted,
     };
     Ok(Front {
@@ -92,6 +99,7 @@ pub(crate) fn start(
         cache,
         body_bytes_most: settings.body_bytes_most,
         body_deadline: settings.body_deadline_ms,
+        wait_most: settings.wait_most_s,
         event_bytes_most: settings.kafka.event_bytes_most,
     })
 }
@@ -118,6 +126,59 @@ fn rounds(
     };
     let doubts = Doubts { cache, lag, grace: settings.incomplete_grace_ms, metrics, watched: HashMap::new() };
     Rounds { relay, sweep, doubts }
+}
+
+/// Every reading of Redis' clock is handed to the watch.
+fn watched(clock: &Arc<ClockWatch>) -> cache::connect::Observer {
+    let clock = Arc::clone(clock);
+    Arc::new(move |reading| {
+        // What this thread was kept waiting since the answer came must not pass for a clock that is behind.
+        let since = clock::now_micros().saturating_sub(reading.received);
+        clock.observe(reading, clock::monotonic_micros().saturating_sub(since));
+    })
+}
+
+/// How far everything is behind, seen from here.
+fn supervise_lag(
+    settings: &Settings,
+    topics: Vec<String>,
+    (cache, publisher): (&Cache, &Publisher),
+    (metrics, counted): (&Metrics, &IngestMetrics),
+    supervisor: &Supervisor,
+) -> LagMetrics {
+    let lag = LagMetrics::new(&settings.kafka, clock::now_micros);
+    metrics.collector(lag.clone());
+    let oldest = OutboxOldest::new();
+    metrics.collector(oldest.clone());
+    let observer = Observer {
+        cache: cache.clone(),
+        publisher: publisher.clone(),
+        metrics: counted.clone(),
+        lag: lag.clone(),
+        most: (settings.redis.outbox_most, settings.redis.unsettled_most),
+    };
+    supervisor.spawn("depths", observer.observe(oldest, supervisor.stopping()));
+    topic::lag::supervise(settings.kafka.clone(), topics, lag.clone(), supervisor);
+    lag
+}
+
+/// R4: the slot of this process, leased under a name that it has again after a restart.
+fn supervise_slot(
+    settings: &Settings,
+    cache: &Cache,
+    metrics: &IngestMetrics,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Arc<InstanceSlot>> {
+    let host = nix::unistd::gethostname().context("the host's name")?;
+    let identity = format!("{}/{}", host.to_string_lossy(), settings.listen);
+    let shown = metrics.instance_slot.clone();
+    let slot = match settings.instance_slot {
+        Some(slot) => InstanceSlot::fixed(slot, cache.clone(), shown),
+        None => InstanceSlot::leased(cache.clone(), identity, settings.slot_lease_s, shown),
+    };
+    let slot = Arc::new(slot);
+    supervisor.spawn("slot", Arc::clone(&slot).keep(supervisor.stopping()));
+    Ok(slot)
 }
 
 /// HTTP has drained when the process stops its tasks, so that nothing waits in the queue any more.

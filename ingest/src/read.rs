@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use cache::{Cache, Cached, Content, Entry, Looked, State};
-use record::{Entity, RecordId, Version};
+use cache::{Cache, Cached, Content, Entry, Lease, Looked, State};
+use record::{Change, Entity, RecordId, Version};
 use table::{EntityTable, StoredRow, TableError};
 
 /// A record as a client sees it.
@@ -24,11 +24,28 @@ pub(crate) enum ReadError {
     Stored(#[from] record::StoredFault),
 }
 
+/// What is known of a record once the cache was asked, and the table where the cache had nothing.
+#[derive(Debug)]
+pub(crate) enum Brought {
+    /// This. If the cache could be filled it has it, too.
+    Here(Cached),
+    /// There is no row, and there was nothing in the cache when it gave the lease.
+    Nowhere(Option<Lease>),
+}
+
 /// The newest version that cache or table have; `None` where there is no record or it is deleted.
 pub(crate) async fn read(cache: &Cache, table: &EntityTable, id: &RecordId) -> Result<Option<Found>, ReadError> {
+    match bring(cache, table, id).await? {
+        Brought::Here(cached) => shown(table.entity(), cached).map_err(Into::into),
+        Brought::Nowhere(_) => Ok(None),
+    }
+}
+
+/// R12: the cache, else the row, and the row into the cache.
+pub(crate) async fn bring(cache: &Cache, table: &EntityTable, id: &RecordId) -> Result<Brought, ReadError> {
     let entity = table.entity();
     let lease = match cache.look(entity.name(), id).await {
-        Ok(Looked::Hit(cached)) => return shown(entity, cached).map_err(Into::into),
+        Ok(Looked::Hit(cached)) => return Ok(Brought::Here(cached)),
         Ok(Looked::Miss(lease)) => lease,
         // Without Redis the row answers; nothing can be filled.
         Err(error) => {
@@ -36,7 +53,7 @@ pub(crate) async fn read(cache: &Cache, table: &EntityTable, id: &RecordId) -> R
             None
         }
     };
-    let Some(row) = table.select(id).await? else { return Ok(None) };
+    let Some(row) = table.select(id).await? else { return Ok(Brought::Nowhere(lease)) };
     let StoredRow { version, record } = row;
     let content = match &record {
         Some(record) => {
@@ -52,7 +69,24 @@ pub(crate) async fn read(cache: &Cache, table: &EntityTable, id: &RecordId) -> R
             tracing::debug!(%error, "a row that was read could not be cached");
         }
     }
-    shown(entity, Cached { version, state: State::Persisted, content }).map_err(Into::into)
+    Ok(Brought::Here(Cached { version, state: State::Persisted, content }))
+}
+
+/// What an event says that brings this content to the topic, `None` where this build does not understand it.
+pub(crate) fn change(entity: &Entity, content: Content) -> Option<Change<'static>> {
+    let Content::Json { text, schema } = content else { return Some(Change::Tombstone) };
+    if !entity.knows(schema) {
+        // Read in an older shape it would lose the fields that are new, under its own version.
+        tracing::warn!(%schema, entity = entity.name(), "a record of a newer ingest stays in the outbox for one");
+        return None;
+    }
+    match entity.parse_stored(schema, &text) {
+        Ok(record) => Some(entity.change(Some(&record))),
+        Err(fault) => {
+            tracing::error!(%fault, entity = entity.name(), "a record does not fit its schema and stays in the outbox");
+            None
+        }
+    }
 }
 
 /// In the newest shape, whichever version of the schema wrote it.

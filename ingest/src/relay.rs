@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use topic::{KafkaSettings, Outgoing, Publisher};
 
 use crate::metrics::IngestMetrics;
+use crate::read;
 use crate::rounds::CLAIM;
 
 const BATCH: usize = 500;
@@ -84,6 +85,7 @@ impl Relay {
                 partition: published.partition,
                 offset: published.offset,
                 at: clock::now_micros(),
+                key: None,
             }),
             // It never will be taken, whoever sends it. It stays until it can be moved to the dead letters.
             Err(error) if error.class() == FailureClass::Poison => {
@@ -100,22 +102,13 @@ impl Relay {
 
     /// `None`: an entity or a content that this build does not understand; it stays for one that does.
     fn change(&self, entity: &str, content: Content) -> Option<Change<'static>> {
-        let Content::Json { text, schema } = content else { return Some(Change::Tombstone) };
+        if content == Content::Tombstone {
+            return Some(Change::Tombstone);
+        }
         let Some(entity) = self.catalog.get(entity) else {
             tracing::error!(entity, "an outbox entry of an entity without a schema stays");
             return None;
         };
-        if !entity.knows(schema) {
-            // Read in an older shape it would lose the fields that are new, under its own version.
-            tracing::warn!(%schema, entity = entity.name(), "an outbox entry of a newer ingest stays for one");
-            return None;
-        }
-        match entity.parse_stored(schema, &text) {
-            Ok(record) => Some(entity.change(Some(&record))),
-            Err(fault) => {
-                tracing::error!(%fault, entity = entity.name(), "an outbox entry does not fit its schema and stays");
-                None
-            }
-        }
+        read::change(entity, content)
     }
 }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cache::RedisSettings;
-use record::Catalog;
+use record::{Catalog, Slot, SlotFault};
 use service::process::Program;
-use service::settings::{Findings, ProcessSettings, millis};
+use service::settings::{Findings, ProcessSettings, millis, seconds};
 use service::{healthcheck, schemas};
 use table::DatabaseSettings;
 use topic::KafkaSettings;
@@ -87,6 +87,24 @@ pub struct Settings {
     #[arg(long, env = "INCOMPLETE_GRACE_MS", default_value = "30000", value_parser = millis)]
     pub incomplete_grace_ms: Duration,
 
+    /// Longest wait that `Prefer: wait` is granted, in seconds.
+    #[arg(long, env = "WAIT_MOST_S", default_value = "10", value_parser = seconds)]
+    pub wait_most_s: Duration,
+
+    /// What becomes of plain writes while Redis is away: to the topic with versions of this machine's clock, or 503. With `refuse`
+    /// no precondition ever overlooks such a write.
+    #[arg(long, env = "CACHE_AWAY", value_enum, default_value = "accept")]
+    pub cache_away: CacheAway,
+
+    /// This process' own number among all ingests, 1 to 14: part of its versions while Redis is away. Left out, it is leased in
+    /// Redis under host name and --listen, which no two processes may then have in common.
+    #[arg(long, env = "INSTANCE_SLOT", value_parser = slot)]
+    pub instance_slot: Option<Slot>,
+
+    /// How long a leased slot stays this process' own after Redis went away.
+    #[arg(long, env = "SLOT_LEASE_S", default_value = "3600", value_parser = seconds)]
+    pub slot_lease_s: Duration,
+
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -103,6 +121,20 @@ pub struct Settings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub database: DatabaseSettings,
+}
+
+/// What becomes of plain writes while Redis is away (PROTOCOL R8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CacheAway {
+    /// The topic alone takes them.
+    Accept,
+    /// They are refused with 503.
+    Refuse,
+}
+
+fn slot(text: &str) -> Result<Slot, String> {
+    let number = text.parse().map_err(|_| SlotFault.to_string())?;
+    Slot::new(number).map_err(|fault| fault.to_string())
 }
 
 /// A route beside the standard ones.
@@ -157,6 +189,15 @@ impl Settings {
         found.demand(!same_port(self.listen, self.admin.admin_listen), || {
             "--listen and --admin-listen must not be the same: give them two ports".to_owned()
         });
+        found.demand(self.slot_lease_s >= Duration::from_secs(3), || {
+            "--slot-lease-s must be at least 3: it is renewed every second".to_owned()
+        });
+        if self.wait_most_s + self.answer_deadline_ms > Duration::from_secs(HTTP_BUDGET_SECONDS) {
+            found.warnings.push(format!(
+                "--wait-most-s and --answer-deadline-ms are together more than the {HTTP_BUDGET_SECONDS} s that requests get \
+                 when the process stops: longer waits are cut off then"
+            ));
+        }
         if self.body_deadline_ms + self.answer_deadline_ms > Duration::from_secs(HTTP_BUDGET_SECONDS) {
             found.warnings.push(format!(
                 "--body-deadline-ms and --answer-deadline-ms are together more than the {HTTP_BUDGET_SECONDS} s that requests \
@@ -266,5 +307,13 @@ mod tests {
     #[test]
     fn requests_that_outlast_the_stop_are_warned_of() {
         assert_eq!(found(&["--body-deadline-ms=14000"]).warnings.len(), 1);
+        assert_eq!(found(&["--wait-most-s=14"]).warnings.len(), 1);
+    }
+
+    #[test]
+    fn r4_an_instance_slot_is_1_to_14() {
+        let read = |slot: &str| Arguments::try_parse_from(["ingest", &format!("--instance-slot={slot}")]).is_ok();
+        assert_eq!(["0", "1", "14", "15", "256", "x"].map(read), [false, true, true, false, false, false]);
+        assert_eq!(found(&["--slot-lease-s=2"]).faults.len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use record::{RecordId, SchemaId, Version};
 use crate::keys::Shard;
 
 /// How far a record's newest version has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// In Redis alone.
     Cached,
@@ -60,10 +60,36 @@ pub struct Write {
     pub trace: Option<String>,
     /// The process' clock when its handler read it, in microseconds (`mine` in R1 and R2).
     pub mine: u64,
+    /// What must be true of the record, else nothing is written.
+    pub precondition: Option<Precondition>,
+    /// The lease under which MySQL was found to have no row: while it stands, a record that is absent here is nowhere.
+    pub nowhere: Option<Lease>,
+    /// The caller's idempotency key.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What must be true of a record before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// It is there and has this version.
+    Match(Version),
+    /// It is not there, or deleted.
+    NoneMatch,
+    /// Nothing was ever there that is still known of, not even a deleted record.
+    Unused,
+}
+
+/// An idempotency key and the request that it came with, both as hashes in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Of caller and key.
+    pub key: String,
+    /// Of everything that makes two requests the same.
+    pub fingerprint: String,
 }
 
 /// The write script's answer (PROTOCOL R5): the whole closed set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
     /// In the cache and in the outbox at this version.
     New(Version),
@@ -71,13 +97,15 @@ pub enum Written {
     Repeated {
         /// The version of the first request.
         version: Version,
-        /// The topic has acknowledged that version.
-        logged: bool,
+        /// How far that version has come, or a newer one that stands for it.
+        state: State,
+        /// What the record is, where it still has that version and the topic may lack it.
+        content: Option<Content>,
     },
     /// The idempotency key is known with another request.
     Mismatch,
-    /// The precondition is not met; this is the current version.
-    Conflict(Version),
+    /// The precondition is not met; the current version, and how far it has come, unless there is no record.
+    Conflict(Option<(Version, State)>),
     /// The precondition needs a record that is not in the cache.
     Absent,
     /// Preconditions cannot be decided until the cache is complete again.
@@ -107,6 +135,8 @@ pub struct Logged {
     pub offset: i64,
     /// When, in microseconds.
     pub at: u64,
+    /// The key of the [`Idempotency`] that it was written with; whoever does not know leaves it out.
+    pub key: Option<String>,
 }
 
 /// What MySQL holds of a record, as read back, on its way into the cache (PROTOCOL R14).

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use record::Version;
+use record::{Slot, Version};
 use redis::{FromRedisValue, ScriptInvocation, Value};
 use service::clock;
 
-use crate::answers::{Dead, Depths, Entry, Lease, Logged, Looked, PendingPage, Settled, Write, Written};
+use crate::answers::{
+    Dead, Depths, Entry, Idempotency, Lease, Logged, Looked, PendingPage, Precondition, Settled, State, Write, Written,
+};
 use crate::connect::{Connector, Reading};
-use crate::keys::{SHARDS, Shard, member};
+use crate::keys::{SHARDS, Shard, member, slots};
 use crate::reply::{looked, page, stored, sum, version, written};
 use crate::scripts::Scripts;
-use crate::{CacheError, RedisSettings};
+use crate::{CacheError, RedisSettings, keys, reply};
 
 /// Most writes in one script call: each may take 16 microseconds of the shard's version space (PROTOCOL R1).
 pub(crate) const MOST_WRITES: usize = 64;
@@ -58,7 +60,8 @@ impl Cache {
             .arg(clock::micros(self.settings.clock_skew_ms))
             .arg(clock::micros(self.settings.redis_timeout_ms))
             .arg(self.settings.outbox_most / shards)
-            .arg(self.settings.unsettled_most / shards);
+            .arg(self.settings.unsettled_most / shards)
+            .arg(millis(self.settings.idempotency_ttl_s));
         for write in writes {
             let member = member(&write.entity, &write.id);
             let shard = Shard::of(&member);
@@ -67,10 +70,17 @@ impl Cache {
                 .key(shard.last())
                 .key(shard.outbox())
                 .key(shard.unsettled())
-                .key(shard.epoch());
+                .key(shard.epoch())
+                .key(shard.incomplete());
+            if let Some(Idempotency { key, .. }) = &write.idempotency {
+                call.key(shard.idempotency(&member, key));
+            }
             let (payload, deleted, schema) = stored(&write.content);
             call.arg(write.mine).arg(member).arg(payload).arg(deleted).arg(schema);
-            call.arg(write.trace.as_deref().unwrap_or_default());
+            call.arg(write.trace.as_deref().unwrap_or_default())
+                .arg(write.precondition.map(wanted).unwrap_or_default());
+            call.arg(write.nowhere.as_ref().map_or("", |lease| &lease.0));
+            call.arg(write.idempotency.as_ref().map_or("", |idempotency| &idempotency.fingerprint));
         }
         let sent = clock::now_micros();
         let answer: Result<Vec<Value>, _> = self.call(&call).await;
@@ -100,7 +110,11 @@ impl Cache {
             let member = member(&entry.entity, &entry.id);
             let shard = Shard::of(&member);
             call.key(shard.record(&member)).key(shard.outbox()).key(shard.unsettled());
+            if let Some(key) = &entry.key {
+                call.key(shard.idempotency(&member, key));
+            }
             call.arg(member).arg(entry.version.get()).arg(entry.partition).arg(entry.offset).arg(entry.at);
+            call.arg(u8::from(entry.key.is_some()));
         }
         self.call(&call).await.map(|done| done_of("logged", done))
     }
@@ -236,6 +250,49 @@ impl Cache {
         sum(self.pipe(&pipe).await?)
     }
 
+    /// How far the newest version of a record has come; `None` where it is not in the cache. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn state(&self, entity: &str, id: &record::RecordId) -> Result<Option<(Version, State)>, CacheError> {
+        let (mut connection, number) = self.connector.connection()?;
+        let member = member(entity, id);
+        let key = Shard::of(&member).record(&member);
+        let mut ask = redis::cmd("HMGET");
+        let answer: Result<[Value; 2], _> =
+            ask.arg(&key).arg("version").arg("state").query_async(&mut connection).await;
+        match answer.map_err(|error| self.connector.failed(number, error))? {
+            [Value::Nil, _] => Ok(None),
+            [number, state] => Ok(Some((version(number)?, reply::state(state)?))),
+        }
+    }
+
+    /// R4: the slot that `identity` holds from now on for as long as `lease`; `None`: all are others'. Said again in time, it
+    /// is the same one for another while.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn claim_slot(&self, identity: &str, lease: Duration) -> Result<Option<Slot>, CacheError> {
+        let mut call = self.scripts.slot.prepare_invoke();
+        for slot in slots() {
+            call.key(slot);
+        }
+        // Where to begin, so that many which start at once do not all look at the same slots first.
+        call.arg(identity).arg(millis(lease)).arg(crc32fast::hash(identity.as_bytes()));
+        let number: u8 = self.call(&call).await?;
+        Ok(Slot::new(number).ok())
+    }
+
+    /// R4: gives a slot back, if `identity` still holds it.
+    ///
+    /// # Errors
+    /// [`CacheError`]; the lease then ends by itself.
+    pub async fn release_slot(&self, slot: Slot, identity: &str) -> Result<(), CacheError> {
+        let mut call = self.scripts.release.prepare_invoke();
+        call.key(keys::slot(slot.get())).arg(identity);
+        self.call(&call).await
+    }
+
     /// R8: to be said before a version is issued without Redis; when the process reaches Redis again, it declares the cache
     /// incomplete first.
     pub fn bypassed(&self) {
@@ -275,6 +332,15 @@ pub(crate) fn done_of(script: &str, (done, refused, why): (u64, u64, Option<Stri
         tracing::error!(script, refused, why, "{script}: Redis refused {refused} entries for good: {why:?}");
     }
     done
+}
+
+/// As the write script has it.
+fn wanted(precondition: Precondition) -> String {
+    match precondition {
+        Precondition::Match(version) => version.to_string(),
+        Precondition::NoneMatch => "none".to_owned(),
+        Precondition::Unused => "unused".to_owned(),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

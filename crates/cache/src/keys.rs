@@ -74,10 +74,25 @@ impl Shard {
     pub(crate) fn lease(self, member: &str) -> String {
         self.key("lease:") + member
     }
+
+    /// What an idempotency key of this record stands for: version, whether the topic has acknowledged it, fingerprint.
+    pub(crate) fn idempotency(self, member: &str, key: &str) -> String {
+        format!("{}{member}:{key}", self.key("idem:"))
+    }
 }
 
 /// The number of shards that this Redis was first used with.
 pub(crate) const SHARD_COUNT: &str = "wb:shards";
+
+/// Who owns a slot, for every slot that there is (PROTOCOL R4).
+pub(crate) fn slots() -> impl Iterator<Item = String> {
+    (1..=14).map(slot)
+}
+
+/// Who owns this slot.
+pub(crate) fn slot(number: u8) -> String {
+    format!("wb:{{slot}}:{number}")
+}
 
 /// How a record is named in the outbox and the unsettled. Neither part can contain a colon.
 pub(crate) fn member(entity: &str, id: &RecordId) -> String {
@@ -100,6 +115,7 @@ mod tests {
             shard.incomplete(),
             shard.record("users:42"),
             shard.lease("users:42"),
+            shard.idempotency("users:42", "ab12"),
         ] {
             assert!(key.contains(&tag), "{key} lacks {tag}: a cluster would spread one script over nodes");
         }

@@ -21,6 +21,10 @@ pub(crate) fn version(value: Value) -> Result<Version, CacheError> {
     parse::<String>(value)?.parse().map_err(|_| unexpected("a version"))
 }
 
+pub(crate) fn state(value: Value) -> Result<State, CacheError> {
+    State::parse(&parse::<String>(value)?).ok_or_else(|| unexpected("a state"))
+}
+
 /// Payload, deleted flag and schema id as the scripts store them.
 pub(crate) fn stored(content: &Content) -> (&str, u8, u32) {
     match content {
@@ -44,9 +48,19 @@ pub(crate) fn written(answer: Value) -> Result<Written, CacheError> {
     let mut next = || parts.next().ok_or_else(|| unexpected("a short answer to a write"));
     match parse::<String>(next()?)?.as_str() {
         "OK" => Ok(Written::New(version(next()?)?)),
-        "HIT" => Ok(Written::Repeated { version: version(next()?)?, logged: parse(next()?)? }),
+        "HIT" => {
+            let (version, state) = (version(next()?)?, state(next()?)?);
+            let stored = next().and_then(|payload| Ok((payload, next()?, next()?)));
+            let content = stored.ok().map(|(payload, deleted, schema)| {
+                content(parse(payload)?, &parse::<String>(deleted)?, &parse::<String>(schema)?)
+            });
+            Ok(Written::Repeated { version, state, content: content.transpose()? })
+        }
         "MISMATCH" => Ok(Written::Mismatch),
-        "CONFLICT" => Ok(Written::Conflict(version(next()?)?)),
+        "CONFLICT" => match next() {
+            Ok(current) => Ok(Written::Conflict(Some((version(current)?, state(next()?)?)))),
+            Err(_) => Ok(Written::Conflict(None)),
+        },
         "ABSENT" => Ok(Written::Absent),
         "INCOMPLETE" => Ok(Written::Incomplete),
         "FULL" => Ok(Written::Full),
@@ -65,7 +79,7 @@ pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<(Looked, bool)
     match parse::<String>(next()?)?.as_str() {
         "HIT" => {
             let version = version(next()?)?;
-            let state = State::parse(&parse::<String>(next()?)?).ok_or_else(|| unexpected("a state"))?;
+            let state = state(next()?)?;
             let (deleted, schema): (String, String) = (parse(next()?)?, parse(next()?)?);
             let content = content(parse(next()?)?, &deleted, &schema)?;
             Ok((Looked::Hit(Cached { version, state, content }), true))
@@ -181,11 +195,15 @@ mod tests {
     #[test]
     fn every_answer_to_a_write_has_its_type() {
         let version = "1700000000000016";
+        let known: Version = version.parse().unwrap();
+        let repeated = |state, content| Written::Repeated { version: known, state, content };
         let answers = [
-            (array(&["OK", version]), Written::New(version.parse().unwrap())),
-            (array(&["HIT", version, "1"]), Written::Repeated { version: version.parse().unwrap(), logged: true }),
+            (array(&["OK", version]), Written::New(known)),
+            (array(&["HIT", version, "logged"]), repeated(State::Logged, None)),
+            (array(&["HIT", version, "cached", "", "1", "0"]), repeated(State::Cached, Some(Content::Tombstone))),
             (array(&["MISMATCH"]), Written::Mismatch),
-            (array(&["CONFLICT", version]), Written::Conflict(version.parse().unwrap())),
+            (array(&["CONFLICT", version, "cached"]), Written::Conflict(Some((known, State::Cached)))),
+            (array(&["CONFLICT"]), Written::Conflict(None)),
             (array(&["ABSENT"]), Written::Absent),
             (array(&["INCOMPLETE"]), Written::Incomplete),
             (array(&["FULL"]), Written::Full),
@@ -211,6 +229,8 @@ mod tests {
             array(&["OK", "9007199254740992"]),
             array(&["ok", "16"]),
             array(&["HIT", "16"]),
+            array(&["HIT", "16", "1"]),
+            array(&["CONFLICT", "16"]),
             array(&["ERR"]),
         ];
         for answer in strange {

@@ -15,6 +15,8 @@ pub(crate) struct Scripts {
     pub(crate) sweep: Script,
     pub(crate) again: Script,
     pub(crate) complete: Script,
+    pub(crate) slot: Script,
+    pub(crate) release: Script,
 }
 
 impl Scripts {
@@ -30,6 +32,8 @@ impl Scripts {
             sweep: Script::new(include_str!("scripts/sweep.lua")),
             again: Script::new(include_str!("scripts/again.lua")),
             complete: Script::new(include_str!("scripts/complete.lua")),
+            slot: Script::new(include_str!("scripts/slot.lua")),
+            release: Script::new(include_str!("scripts/release.lua")),
         }
     }
 }

@@ -36,6 +36,10 @@ pub struct RedisSettings {
     #[arg(long, env = "FILL_LEASE_MS", default_value = "5000", value_parser = millis)]
     pub fill_lease_ms: Duration,
 
+    /// How long an idempotency key is remembered; longer than --settled-ttl-s.
+    #[arg(long, env = "IDEMPOTENCY_TTL_S", default_value = "86400", value_parser = seconds)]
+    pub idempotency_ttl_s: Duration,
+
     /// Most writes that wait for the topic, over all 16 shards; past it writes are refused with 503.
     #[arg(long, env = "OUTBOX_MOST", default_value = "1000000")]
     pub outbox_most: u64,
@@ -83,6 +87,9 @@ impl RedisSettings {
         });
         found.demand(self.redis_timeout_ms < self.settled_ttl_s, || {
             "--redis-timeout-ms must be shorter than --settled-ttl-s (docs/PROTOCOL.md, the numbers)".to_owned()
+        });
+        found.demand(self.settled_ttl_s < self.idempotency_ttl_s, || {
+            "--settled-ttl-s must be shorter than --idempotency-ttl-s (docs/PROTOCOL.md, the numbers)".to_owned()
         });
         for (name, value) in [("--outbox-most", self.outbox_most), ("--unsettled-most", self.unsettled_most)] {
             found.demand(value >= u64::from(SHARDS), || {

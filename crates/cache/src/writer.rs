@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use record::Version;
+use record::{Slot, Version, issue_away};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,6 +54,16 @@ impl WriteQueue {
         answered.await.unwrap_or_else(|_| Err(CacheError::nobody_answers()))
     }
 
+    /// R4: a version without Redis, above all that the process has seen and seen itself from now on. `ahead` is the
+    /// extrapolated clock of Redis plus D, in microseconds.
+    #[must_use]
+    pub fn issue_away(&self, ahead: u64, slot: Slot) -> Version {
+        let issue = |seen: u64| issue_away(ahead, Version::new(seen).unwrap_or(Version::ZERO), slot);
+        let issued = |seen: u64| Some(issue(seen).get());
+        let before = self.seen.fetch_update(Ordering::Relaxed, Ordering::Relaxed, issued);
+        issue(before.unwrap_or_else(|seen| seen))
+    }
+
     /// The highest version that the process has seen (`seen` in R1).
     #[must_use]
     pub fn seen(&self) -> u64 {
@@ -85,7 +95,12 @@ impl Writer {
                     tracing::warn!(%error, "Redis has lost its epoch and cannot be met again yet");
                 }
                 for written in &written {
-                    if let Ok(Written::New(version)) = written {
+                    if let Ok(
+                        Written::New(version)
+                        | Written::Repeated { version, .. }
+                        | Written::Conflict(Some((version, _))),
+                    ) = written
+                    {
                         // Before anybody uses the version (R1).
                         self.seen.fetch_max(version.get(), Ordering::Relaxed);
                     }

@@ -75,6 +75,14 @@ impl Database {
         .await
     }
 
+    /// The database's clock, in microseconds since 1970.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn now(&self) -> Result<u64, TableError> {
+        self.with(async |connection| Ok(sqlx::query_scalar(NOW).fetch_one(&mut **connection).await?)).await
+    }
+
     /// Runs `work` on a connection, within the timeout. After any failure the connection is closed rather than handed
     /// on: it may stand inside a transaction.
     ///
@@ -158,6 +166,8 @@ impl Database {
         self.pool.close().await;
     }
 }
+
+const NOW: &str = "SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)";
 
 const GET_LOCK: &str = "SELECT GET_LOCK(?, 60)";
 

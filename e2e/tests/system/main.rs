@@ -5,11 +5,15 @@ mod adoption;
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod away;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod commands;
+#[cfg(test)]
+mod conditions;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The front: routes, what a request must look like, and what a client is told.
 
 mod body;
+mod conditions;
 mod measure;
 mod problem;
 mod records;
@@ -28,6 +29,7 @@ pub(crate) struct Front {
     pub(crate) cache: Cache,
     pub(crate) body_bytes_most: usize,
     pub(crate) body_deadline: Duration,
+    pub(crate) wait_most: Duration,
     pub(crate) event_bytes_most: usize,
 }
 

@@ -5,7 +5,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use record::{Fault, FaultCode, RecordId};
+use record::{Fault, FaultCode, RecordId, Version};
 use serde_json::{Value, json};
 use service::FailureClass;
 
@@ -20,18 +20,30 @@ pub(crate) struct Problem {
     kind: &'static str,
     title: &'static str,
     detail: Box<str>,
-    errors: Vec<Fault>,
+    errors: Box<[Fault]>,
     retry_after_seconds: Option<u32>,
     allow: Option<&'static str>,
     /// Whose write it was, where that must be known to send it again.
-    id: Option<RecordId>,
+    id: Option<Box<RecordId>>,
+    /// The version that the record has, or that the write has if it happened.
+    version: Option<Version>,
 }
 
 impl Problem {
     fn new(status: u16, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let detail = detail.into().into_boxed_str();
-        Self { status, kind, title, detail, errors: Vec::new(), retry_after_seconds: None, allow: None, id: None }
+        Self {
+            status,
+            kind,
+            title,
+            detail,
+            errors: Box::default(),
+            retry_after_seconds: None,
+            allow: None,
+            id: None,
+            version: None,
+        }
     }
 
     fn away(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
@@ -50,7 +62,29 @@ impl Problem {
             let detail = format!("{} fault(s), each with its place in `errors`; nothing was written", errors.len());
             Self::new(422, "invalid-record", "The record does not fit its schema", detail)
         };
-        Self { errors, ..problem }
+        Self { errors: errors.into(), ..problem }
+    }
+
+    fn key_reused() -> Self {
+        let detail =
+            "the same key came with another method, path, precondition, content type or body; nothing was written";
+        Self::new(422, "idempotency-key-reused", "The idempotency key belongs to another request", detail)
+    }
+
+    /// `version` is what the record has, if there is one.
+    fn precondition_failed(version: Option<Version>) -> Self {
+        let detail = match version {
+            Some(_) => "the record has the version given here; nothing was written",
+            None => "there is no such record; nothing was written",
+        };
+        Self { version, ..Self::new(412, "precondition-failed", "The precondition does not hold", detail) }
+    }
+
+    /// `version` is what the write has if it happened.
+    fn outcome_unknown(version: Option<Version>) -> Self {
+        let detail = "the write may have happened, or may still happen; to send it again is harmless with the same id and \
+                      the same key or precondition";
+        Self { version, ..Self::new(504, "outcome-unknown", "No acknowledgement in time", detail) }
     }
 
     pub(crate) fn event_too_large(most: usize) -> Self {
@@ -59,10 +93,15 @@ impl Problem {
         Self::new(413, "event-too-large", "The record is too large for the topic", detail)
     }
 
-    /// A write that was not accepted. Where it may have happened all the same, the answer names its id.
+    /// A write that was not accepted. Where it may have happened all the same, the answer names its id, and its version where
+    /// that is known.
     pub(crate) fn write(refusal: Refusal, id: &RecordId) -> Self {
-        let unknown = refusal == Refusal::OutcomeUnknown;
-        Self { id: unknown.then(|| id.clone()), ..Self::from(refusal) }
+        let unknown = matches!(refusal, Refusal::OutcomeUnknown(_));
+        Self { id: unknown.then(|| Box::new(id.clone())), ..Self::from(refusal) }
+    }
+
+    pub(crate) fn condition(detail: impl Into<String>) -> Self {
+        Self::new(400, "invalid-condition", "A header of the request is not valid", detail)
     }
 
     pub(crate) fn id(detail: impl Into<String>) -> Self {
@@ -73,7 +112,7 @@ impl Problem {
         let detail = "leave it out, or repeat the path's".to_owned();
         let fault = Fault { pointer: "/id".to_owned(), code: FaultCode::Format, detail };
         let title = "Body and path name different ids";
-        Self { errors: vec![fault], ..Self::new(422, "ids-differ", title, "the path names the record") }
+        Self { errors: Box::new([fault]), ..Self::new(422, "ids-differ", title, "the path names the record") }
     }
 
     pub(crate) fn unknown_entity(known: &[&str]) -> Self {
@@ -129,6 +168,9 @@ impl Problem {
         if let (Some(body), Some(id)) = (body.as_object_mut(), &self.id) {
             body.insert("id".to_owned(), json!(id.as_str()));
         }
+        if let (Some(body), Some(version)) = (body.as_object_mut(), self.version) {
+            body.insert("version".to_owned(), json!(version.get()));
+        }
         body
     }
 
@@ -137,6 +179,9 @@ impl Problem {
         response.content_type("application/problem+json");
         if let Some(seconds) = self.retry_after_seconds {
             response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if let Some(version) = self.version.filter(|_| self.status == StatusCode::PRECONDITION_FAILED) {
+            response.insert_header((header::ETAG, format!("\"{version}\"")));
         }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
@@ -185,15 +230,48 @@ impl From<Refusal> for Problem {
             Refusal::Busy => {
                 Self::away("busy", "Too many requests at once", "nothing was written, try again after the time given")
             }
-            Refusal::CacheAway => {
-                Self::away("cache-away", "The cache is away", "nothing was written, try again after the time given")
-            }
-            Refusal::OutcomeUnknown => Self::new(
-                504,
-                "outcome-unknown",
-                "No answer from the cache",
-                "the write may have happened; to send it again with the same id is harmless",
+            Refusal::Quiet => Self::away(
+                "cache-changed",
+                "The cache has just changed",
+                "no versions are given out for a moment; nothing was written, try again after the time given",
             ),
+            Refusal::CacheAway => Self::away(
+                "cache-away",
+                "The cache is away",
+                "nothing was written, try again after the time given; without the cache no precondition can be checked, nor \
+                 whether a record without an id of its own is there already",
+            ),
+            Refusal::NoSlot => Self::away(
+                "no-instance-slot",
+                "The cache is away",
+                "nothing was written: this instance may not give out versions without the cache, since it has no \
+                 --instance-slot and holds no lease of one; try again after the time given",
+            ),
+            Refusal::TopicAway => Self::away(
+                "topic-away",
+                "The topic is away",
+                "Prefer: state=logged cannot be met; nothing was written, try again after the time given, or without it",
+            ),
+            Refusal::StoresAway => Self::away(
+                "stores-away",
+                "More than the cache is away",
+                "nothing was written, try again after the time given",
+            ),
+            Refusal::RowUnknown => Self::away(
+                "database-away",
+                "The database is away",
+                "the record is not cached, so the precondition cannot be checked; nothing was written, try again after the \
+                 time given",
+            ),
+            Refusal::Incomplete => Self::away(
+                "cache-incomplete",
+                "The cache is incomplete",
+                "after a loss of the cache no precondition can be checked until all that was on its way is in the database; \
+                 nothing was written, try again after the time given",
+            ),
+            Refusal::KeyReused => Self::key_reused(),
+            Refusal::PreconditionFailed(version) => Self::precondition_failed(version),
+            Refusal::OutcomeUnknown(version) => Self::outcome_unknown(version),
         }
     }
 }

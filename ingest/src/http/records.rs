@@ -1,19 +1,19 @@
 //! The handlers of records: from a request to an intent, and from what became of it to an answer.
 
-use std::sync::Arc;
-
-use actix_web::http::header;
-use actix_web::web::{Data, Payload};
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{BytesMut, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use cache::Content;
+use cache::{Content, Precondition, State};
 use record::{Entity, RecordId};
 use serde_json::json;
 use table::EntityTable;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::conditions::{Conditions, Prefer};
 use super::{Front, Problem, body};
-use crate::read;
-use crate::write::{Accepted, Intent, Wish};
+use crate::write::{Accepted, How, Intent, Wish};
+use crate::{read, wait};
 
 /// Key, frame and headers of an event, and the batch around it: an ample bound.
 const ENVELOPE_BYTES: usize = 4096;
@@ -23,35 +23,41 @@ type Answer = Result<HttpResponse, Problem>;
 /// `POST /{entity}`: the id from the body, else a new one.
 pub(super) async fn post(front: Data<Front>, request: HttpRequest, payload: Payload) -> Answer {
     let name = segment(&request, "entity");
-    let (id, accepted) = front.counted(name, front.post(name, &request, payload).await)?;
-    let mut answer = HttpResponse::Accepted();
-    answer.insert_header((header::LOCATION, format!("/{name}/{id}")));
-    Ok(answered(answer, &id, &accepted))
+    let written = front.counted(name, front.post(name, &request, payload).await)?;
+    let mut answer = HttpResponse::build(written.status(StatusCode::CREATED));
+    answer.insert_header((header::LOCATION, format!("/{name}/{}", written.id)));
+    Ok(written.answer(answer))
 }
 
 /// `POST` to an alias: 200 and the message that the route's first owner answered.
 pub(super) async fn post_alias(entity: &str, front: Data<Front>, request: HttpRequest, payload: Payload) -> Answer {
-    let (id, accepted) = front.counted(entity, front.post(entity, &request, payload).await)?;
-    Ok(HttpResponse::Ok().json(json!({
+    let written = front.counted(entity, front.post(entity, &request, payload).await)?;
+    let mut answer = HttpResponse::Ok();
+    written.headers(&mut answer);
+    Ok(answer.json(json!({
         "message": "Data write successful!",
-        "id": id.as_str(),
-        "version": accepted.version.get(),
-        "state": accepted.state.as_str(),
+        "id": written.id.as_str(),
+        "version": written.accepted.version.get(),
+        "state": written.accepted.state.as_str(),
     })))
 }
 
 /// `PUT /{entity}/{id}`.
 pub(super) async fn put(front: Data<Front>, request: HttpRequest, payload: Payload) -> Answer {
     let (name, id) = (segment(&request, "entity"), segment(&request, "id"));
-    let (id, accepted) = front.counted(name, front.put(name, id, &request, payload).await)?;
-    Ok(answered(HttpResponse::Accepted(), &id, &accepted))
+    let written = front.counted(name, front.put(name, id, &request, payload).await)?;
+    let persisted = match written.conditions.precondition {
+        Some(Precondition::NoneMatch) => StatusCode::CREATED,
+        _ => StatusCode::OK,
+    };
+    Ok(written.answer(HttpResponse::build(written.status(persisted))))
 }
 
 /// `DELETE /{entity}/{id}`: 202 also for a record that is not there (R9).
 pub(super) async fn delete(front: Data<Front>, request: HttpRequest) -> Answer {
     let (name, id) = (segment(&request, "entity"), segment(&request, "id"));
-    let (id, accepted) = front.counted(name, front.delete(name, id, &request).await)?;
-    Ok(answered(HttpResponse::Accepted(), &id, &accepted))
+    let written = front.counted(name, front.delete(name, id, &request).await)?;
+    Ok(written.answer(HttpResponse::build(written.status(StatusCode::OK))))
 }
 
 /// `GET /{entity}/{id}`; for `HEAD` the same without its body, which the server leaves out.
@@ -82,48 +88,54 @@ impl Front {
         })
     }
 
-    async fn post(&self, name: &str, request: &HttpRequest, payload: Payload) -> Result<(RecordId, Accepted), Problem> {
-        let entity = Arc::clone(self.table(name)?.entity());
-        let (named, wish) = self.wish(&entity, request, payload).await?;
-        let id = match named {
-            Some(id) => id,
-            None => record_id(&Uuid::now_v7().to_string())?,
+    async fn post(&self, name: &str, request: &HttpRequest, payload: Payload) -> Result<Done, Problem> {
+        let table = self.table(name)?;
+        let mut conditions = Conditions::of(request)?;
+        if let Some(Precondition::Match(_)) = conditions.precondition {
+            return Err(Problem::condition("POST takes no If-Match: replace a record with PUT"));
+        }
+        let body = self.body(request, payload).await?;
+        let (named, wish) = self.wish(table.entity(), &body)?;
+        let id = match (named, conditions.derived_id(name)) {
+            (Some(id), _) => id,
+            // Never over anything: the key itself may be forgotten by now (R5).
+            (None, Some(derived)) => {
+                conditions.precondition = Some(Precondition::Unused);
+                record_id(&derived.to_string())?
+            }
+            (None, None) => record_id(&Uuid::now_v7().to_string())?,
         };
-        self.write(entity, id, wish, request).await
+        self.write(table, id, wish, (request, conditions, &body)).await
     }
 
-    async fn put(
-        &self,
-        name: &str,
-        id: &str,
-        request: &HttpRequest,
-        payload: Payload,
-    ) -> Result<(RecordId, Accepted), Problem> {
-        let entity = Arc::clone(self.table(name)?.entity());
+    async fn put(&self, name: &str, id: &str, request: &HttpRequest, payload: Payload) -> Result<Done, Problem> {
+        let table = self.table(name)?;
         let id = record_id(id)?;
-        let (named, wish) = self.wish(&entity, request, payload).await?;
+        let conditions = Conditions::of(request)?;
+        let body = self.body(request, payload).await?;
+        let (named, wish) = self.wish(table.entity(), &body)?;
         if named.is_some_and(|named| named != id) {
             return Err(Problem::ids_differ());
         }
-        self.write(entity, id, wish, request).await
+        self.write(table, id, wish, (request, conditions, &body)).await
     }
 
-    async fn delete(&self, name: &str, id: &str, request: &HttpRequest) -> Result<(RecordId, Accepted), Problem> {
-        let entity = Arc::clone(self.table(name)?.entity());
-        let wish = Wish { content: Content::Tombstone, change: entity.change(None) };
-        self.write(entity, record_id(id)?, wish, request).await
+    async fn delete(&self, name: &str, id: &str, request: &HttpRequest) -> Result<Done, Problem> {
+        let table = self.table(name)?;
+        let id = record_id(id)?;
+        let conditions = Conditions::of(request)?;
+        let wish = Wish { content: Content::Tombstone, change: table.entity().change(None) };
+        self.write(table, id, wish, (request, conditions, &[])).await
+    }
+
+    async fn body(&self, request: &HttpRequest, payload: Payload) -> Result<BytesMut, Problem> {
+        body::json(request, payload, self.body_bytes_most, self.body_deadline).await
     }
 
     /// The body in the two forms that it travels in, and the id that it names. What the topic would never take must not
     /// get into the cache: it could not be promised to get further.
-    async fn wish(
-        &self,
-        entity: &Entity,
-        request: &HttpRequest,
-        payload: Payload,
-    ) -> Result<(Option<RecordId>, Wish), Problem> {
-        let body = body::json(request, payload, self.body_bytes_most, self.body_deadline).await?;
-        let input = entity.parse_json(&body).map_err(Problem::record)?;
+    fn wish(&self, entity: &Entity, body: &[u8]) -> Result<(Option<RecordId>, Wish), Problem> {
+        let input = entity.parse_json(body).map_err(Problem::record)?;
         let mut text = String::with_capacity(body.len());
         entity.write_json(&input.record, &mut text);
         let change = entity.change(Some(&input.record));
@@ -135,20 +147,37 @@ impl Front {
 
     async fn write(
         &self,
-        entity: Arc<Entity>,
+        table: &EntityTable,
         id: RecordId,
         wish: Wish,
-        request: &HttpRequest,
-    ) -> Result<(RecordId, Accepted), Problem> {
+        (request, conditions, body): (&HttpRequest, Conditions, &[u8]),
+    ) -> Result<Done, Problem> {
         let op = wish.change.op();
-        let name = entity.name().to_owned();
+        let name = table.entity().name();
         let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
         let trace = trace.filter(|trace| trace.len() <= 128).map(str::to_owned);
-        let accepted = self.writes.write(Intent { entity, id: id.clone(), wish, trace }).await;
-        let accepted = accepted.map_err(|refusal| Problem::write(refusal, &id))?;
+        let intent = Intent {
+            table: table.clone(),
+            id: id.clone(),
+            wish,
+            trace,
+            precondition: conditions.precondition,
+            idempotency: conditions.idempotency(request, name, &id, body),
+            prefers: conditions.prefer.state,
+        };
+        let accepted = self.writes.write(intent).await;
+        let mut accepted = accepted.map_err(|refusal| Problem::write(refusal, &id))?;
+        if let Prefer { state: Some(State::Persisted), wait: Some(wait) } = conditions.prefer
+            && accepted.state < State::Persisted
+        {
+            let until = Instant::now() + wait.min(self.wait_most);
+            if wait::persisted(&self.cache, table, &id, accepted.version, until).await {
+                accepted.state = State::Persisted;
+            }
+        }
         let metrics = &self.writes.metrics;
-        metrics.accepted.with_label_values(&[&*name, op, accepted.state.as_str()]).inc();
-        Ok((id, accepted))
+        metrics.accepted.with_label_values(&[name, op, accepted.state.as_str()]).inc();
+        Ok(Done { id, accepted, conditions })
     }
 
     /// Counts a refusal. An entity that does not exist must not become a label.
@@ -168,10 +197,41 @@ fn record_id(text: &str) -> Result<RecordId, Problem> {
     RecordId::parse(text).map_err(|fault| Problem::id(fault.to_string()))
 }
 
-fn answered(mut answer: HttpResponseBuilder, id: &RecordId, accepted: &Accepted) -> HttpResponse {
-    let Accepted { version, state } = accepted;
-    answer
-        .insert_header((header::ETAG, format!("\"{version}\"")))
-        .insert_header(("Write-Behind-State", state.as_str()))
-        .json(json!({ "id": id.as_str(), "version": version.get(), "state": state.as_str() }))
+/// A write that was accepted, and what its request had asked for.
+struct Done {
+    id: RecordId,
+    accepted: Accepted,
+    conditions: Conditions,
+}
+
+impl Done {
+    /// 202: it is not finished yet.
+    fn status(&self, persisted: StatusCode) -> StatusCode {
+        if self.accepted.state == State::Persisted { persisted } else { StatusCode::ACCEPTED }
+    }
+
+    fn headers(&self, answer: &mut HttpResponseBuilder) {
+        let Accepted { version, state, how } = self.accepted;
+        answer
+            .insert_header((header::ETAG, format!("\"{version}\"")))
+            .insert_header(("Write-Behind-State", state.as_str()));
+        match how {
+            How::Replayed => {
+                answer.insert_header(("Idempotent-Replayed", "true"));
+            }
+            How::Past if self.conditions.key.is_some() => {
+                answer.insert_header(("Idempotency-Checked", "false"));
+            }
+            How::New | How::Past => {}
+        }
+        if let Some(preferred) = self.conditions.prefer.state.filter(|preferred| *preferred <= state) {
+            answer.insert_header(("Preference-Applied", format!("state={}", preferred.as_str())));
+        }
+    }
+
+    fn answer(&self, mut answer: HttpResponseBuilder) -> HttpResponse {
+        self.headers(&mut answer);
+        let Accepted { version, state, .. } = self.accepted;
+        answer.json(json!({ "id": self.id.as_str(), "version": version.get(), "state": state.as_str() }))
+    }
 }

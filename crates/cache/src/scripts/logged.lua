@@ -1,23 +1,37 @@
 -- PROTOCOL R6: the topic has acknowledged these versions. Where the record still is that version, it moves from the
--- outbox to the unsettled; where it has moved on, nothing happens, since only the newest version is ever relayed.
+-- outbox to the unsettled; where it has moved on, nothing happens, since only the newest version is ever relayed. An
+-- idempotency key that still holds the version learns of it in either case (R7).
 --
--- KEYS per entry  record, outbox, unsettled                               (one hash slot)
--- ARGV per entry  member, version, partition, offset, logged at (microseconds)
+-- KEYS per entry  record, outbox, unsettled, and with an idempotency key that key's
+--                                                                         (one hash slot)
+-- ARGV per entry  member, version, partition, offset, logged at (microseconds), keyed (0|1)
 -- answer          {how many moved, how many could not be looked at, why the last of them}
 local moved, refused, why = 0, 0, false
-for i = 0, #KEYS / 3 - 1 do
-  local record, a = KEYS[i * 3 + 1], i * 5 + 1
+local k, keyed = 1, {}
+for a = 1, #ARGV, 6 do
+  local record = KEYS[k]
   local held = redis.pcall('HMGET', record, 'version', 'state')
   if held.err then
     refused, why = refused + 1, held.err
   elseif held[1] == ARGV[a + 1] and held[2] == 'cached' then
     -- First what frees memory: then Redis lets the rest through when it has none left. Else the relay would publish
     -- these versions again and again until it has.
-    redis.call('ZREM', KEYS[i * 3 + 2], ARGV[a])
-    redis.call('ZADD', KEYS[i * 3 + 3], ARGV[a + 1], ARGV[a])
+    redis.call('ZREM', KEYS[k + 1], ARGV[a])
+    redis.call('ZADD', KEYS[k + 2], ARGV[a + 1], ARGV[a])
     redis.call('HSET', record, 'state', 'logged', 'partition', ARGV[a + 2], 'offset', ARGV[a + 3], 'logged_at',
       ARGV[a + 4])
     moved = moved + 1
   end
+  if ARGV[a + 5] == '1' then
+    keyed[KEYS[k + 3]] = ARGV[a + 1]
+    k = k + 1
+  end
+  k = k + 3
+end
+-- Last, and never in the way of the above: a key that does not learn of it costs one event more when it comes again.
+for key, version in pairs(keyed) do
+  local known = redis.pcall('GET', key)
+  local fingerprint = type(known) == 'string' and known:match('^' .. version .. ' 0 (%x+)$')
+  if fingerprint then redis.pcall('SET', key, version .. ' 1 ' .. fingerprint, 'KEEPTTL') end
 end
 return {moved, refused, why}

@@ -3,24 +3,71 @@
 -- Every check of a write comes before its first effect, since Redis does not roll back, and effects come in an order of
 -- which every prefix is harmless: the outbox entry first. A refused write touches nothing and stops no other.
 --
--- KEYS per write  record, lease, last, outbox, unsettled, epoch           (one hash slot)
--- ARGV common     epoch, seen, D, T (microseconds), most outbox entries, most unsettled entries (per shard)
--- ARGV per write  mine, member, payload, deleted (0|1), schema, trace
--- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"SKEW"} | {"LATE"} | {"FULL"} | {"ERR", code}
+-- KEYS per write  record, lease, last, outbox, unsettled, epoch, incomplete, and with an idempotency key that key's
+--                                                                         (one hash slot)
+-- ARGV common     epoch, seen, D, T (microseconds), most outbox entries, most unsettled entries (per shard), idempotency
+--                 TTL (milliseconds)
+-- ARGV per write  mine, member, payload, deleted (0|1), schema, trace, precondition (empty | none | unused | version),
+--                 token of the lease under which no row was found (empty: none), fingerprint (empty: no idempotency key)
+-- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"SKEW"} | {"LATE"} | {"MISMATCH"} |
+--                 {"HIT", version, state[, payload, deleted, schema]} | {"FULL"} | {"INCOMPLETE"} | {"ABSENT"} |
+--                 {"CONFLICT"[, version, state]} | {"ERR", code}
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local epoch, seen = ARGV[1], tonumber(ARGV[2])
 local disagree, timeout = tonumber(ARGV[3]), tonumber(ARGV[4])
-local most_outbox, most_unsettled = tonumber(ARGV[5]), tonumber(ARGV[6])
+local most_outbox, most_unsettled, ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+
+-- R7: what the key's first request got, and how far that has come. A record leaves the cache, or makes room for an older
+-- row, only after MySQL or a dead letter has its version: then the topic had it, too.
+local function repeated(record, known, fingerprint)
+  local version, logged, first = known:match('^(%d+) ([01]) (%x+)$')
+  if first ~= fingerprint then return {'MISMATCH'} end
+  local held = redis.call('HMGET', record, 'version', 'state', 'payload', 'deleted', 'schema')
+  local newer = held[1] and tonumber(held[1]) - tonumber(version)
+  if newer == 0 and held[2] == 'cached' and logged == '0' then
+    return {'HIT', version, 'cached', held[3], held[4], held[5]}
+  elseif newer and newer >= 0 and held[2] == 'persisted' then
+    return {'HIT', version, 'persisted'}
+  elseif newer and newer > 0 and held[2] == 'cached' and logged == '0' then
+    return {'HIT', version, 'cached'}
+  end
+  return {'HIT', version, 'logged'}
+end
+
+-- R5, step 5: what stands against the precondition, if anything does. A settled record of another epoch counts as absent
+-- (R15). What is absent here may be in MySQL: only whoever holds a lease that was given before the row was looked for, and
+-- that no write and no settle has taken away since, knows that there is none (R12).
+local function unmet(k, wanted, lease)
+  if redis.call('EXISTS', KEYS[k + 6]) == 1 then return {'INCOMPLETE'} end
+  local held = redis.call('HMGET', KEYS[k], 'version', 'state', 'deleted', 'epoch')
+  local there = held[1] and (held[2] ~= 'persisted' or held[4] == epoch)
+  if not there and (lease == '' or redis.call('GET', KEYS[k + 1]) ~= lease) then return {'ABSENT'} end
+  local lives = there and held[3] == '0'
+  if wanted == 'unused' then
+    return there and {'CONFLICT', held[1], held[2]} or nil
+  elseif wanted == 'none' then
+    return lives and {'CONFLICT', held[1], held[2]} or nil
+  elseif lives then
+    return held[1] ~= wanted and {'CONFLICT', held[1], held[2]} or nil
+  end
+  return {'CONFLICT'}
+end
 
 local function write(k, a)
   local record, lease, last, outbox, unsettled = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]
-  local mine, member = tonumber(ARGV[a]), ARGV[a + 1]
+  local mine, member, wanted, fingerprint = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 6], ARGV[a + 8]
   if redis.call('HGET', KEYS[k + 5], 'n') ~= epoch then return {'EPOCH'} end
   if mine - now > disagree then return {'SKEW'} end
   if now - mine > timeout - disagree then return {'LATE'} end
+  if fingerprint ~= '' then
+    local known = redis.call('GET', KEYS[k + 7])
+    if known then return repeated(record, known, fingerprint) end
+  end
   if redis.call('ZCARD', outbox) >= most_outbox then return {'FULL'} end
   if redis.call('ZCARD', unsettled) >= most_unsettled then return {'FULL'} end
+  local refused = wanted ~= '' and unmet(k, wanted, ARGV[a + 7])
+  if refused then return refused end
   local issued = tonumber(redis.call('GET', last) or '0')
   local known = redis.call('HEXISTS', record, 'version')
 
@@ -34,19 +81,24 @@ local function write(k, a)
     redis.call('HDEL', record, 'partition', 'offset', 'logged_at', 'epoch')
     redis.call('PERSIST', record)
   end
+  if fingerprint ~= '' then
+    redis.call('SET', KEYS[k + 7], version .. ' 0 ' .. fingerprint, 'PX', ttl)
+  end
   redis.call('SET', last, version)
   redis.call('DEL', lease)
   return {'OK', version}
 end
 
 local answers = {string.format('%.0f', now)}
-for i = 0, #KEYS / 6 - 1 do
-  local done, answer = pcall(write, i * 6 + 1, i * 6 + 7)
+local k = 1
+for a = 8, #ARGV, 9 do
+  local done, answer = pcall(write, k, a)
   if not done then
     -- Only a wrong type is this write's own; anything else (OOM, READONLY, …) meets them all, and none was made.
     if not answer:find('^WRONGTYPE') then return redis.error_reply(answer) end
     answer = {'ERR', 'WRONGTYPE'}
   end
-  answers[i + 2] = answer
+  answers[#answers + 1] = answer
+  k = k + (ARGV[a + 8] == '' and 7 or 8)
 end
 return answers

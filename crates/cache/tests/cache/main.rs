@@ -15,9 +15,13 @@ mod deletes;
 #[cfg(test)]
 mod inspect;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod lives;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod preconditions;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]
@@ -26,6 +30,8 @@ mod reads;
 mod relay;
 #[cfg(test)]
 mod settles;
+#[cfg(test)]
+mod slots;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub(crate) fn settings(url: &str) -> RedisSettings {
         clock_skew_ms: Duration::from_millis(50),
         settled_ttl_s: Duration::from_secs(3600),
         fill_lease_ms: Duration::from_secs(5),
+        idempotency_ttl_s: Duration::from_secs(86_400),
         outbox_most: 1_000_000,
         unsettled_most: 4_000_000,
     }
@@ -264,7 +265,16 @@ pub(crate) const ANN: &str = r#"{"name":"Ann"}"#;
 
 /// Ann under this id, by a process whose clock is right.
 pub(crate) fn put(id: &str) -> Write {
-    Write { entity: "users".to_owned(), id: self::id(id), content: json(ANN), trace: None, mine: clock::now_micros() }
+    Write {
+        entity: "users".to_owned(),
+        id: self::id(id),
+        content: json(ANN),
+        trace: None,
+        mine: clock::now_micros(),
+        precondition: None,
+        nowhere: None,
+        idempotency: None,
+    }
 }
 
 pub(crate) fn delete(id: &str) -> Write {
@@ -272,7 +282,7 @@ pub(crate) fn delete(id: &str) -> Write {
 }
 
 pub(crate) fn logged(id: &str, version: Version) -> Logged {
-    Logged { entity: "users".to_owned(), id: self::id(id), version, partition: 3, offset: 17, at: 1_000_000 }
+    Logged { entity: "users".to_owned(), id: self::id(id), version, partition: 3, offset: 17, at: 1_000_000, key: None }
 }
 
 pub(crate) fn new(written: Written) -> Version {
