@@ -48,6 +48,7 @@ pub(crate) fn start(
     let (queue, writer) = WriteQueue::new(cache.clone(), settings.in_flight_most);
     let (acknowledged, acknowledgements) = mpsc::channel(ACKNOWLEDGED_MOST);
     let publisher = Publisher::new(&settings.kafka)?;
+    metrics.collector(publisher.replaced());
     let database = Database::new(&settings.database)?;
 
     connector.supervise(redis, supervisor);

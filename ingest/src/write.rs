@@ -295,7 +295,7 @@ impl WritePath {
                 Ok(Ok(Ok(_))) => Fate::Acknowledged,
                 _ => Fate::Unacknowledged,
             },
-            Err(TopicError::QueueFull) => Fate::Unsent,
+            Err(TopicError::QueueFull | TopicError::Unchecked | TopicError::Fatal(_)) => Fate::Unsent,
             Err(error) => {
                 tracing::error!(%error, topic, "an event was refused");
                 Fate::Unsent

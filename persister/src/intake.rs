@@ -7,12 +7,12 @@ use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use service::{Health, Supervisor, fail_points};
+use service::{FailureClass, Health, Supervisor, fail_points};
 use table::EntityTable;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use topic::{Assignment, CommitFailed, Consumer, Envelope, Partition};
+use topic::{Assignment, CommitFailed, Consumer, Envelope, Partition, TopicError};
 
 use crate::brake::{Allowance, Brake};
 use crate::commit::Generation;
@@ -175,7 +175,11 @@ impl Assignment for Lanes {
             let mut lanes = self.lanes();
             partitions.iter().filter_map(|partition| Some((partition.clone(), lanes.remove(partition)?))).collect()
         };
-        for (_, lane) in &leaving {
+        for (partition, lane) in &leaving {
+            if lost {
+                // From here on nothing that such a lane reports is believed: the partition is another member's.
+                self.offsets().end(partition);
+            }
             lane.draining.cancel();
         }
         let mut offsets = Vec::new();
@@ -199,34 +203,72 @@ impl Assignment for Lanes {
             self.offsets().failed(partition);
         }
     }
+
+    fn offset_reset(&self, what: &str) {
+        self.surroundings.metrics.offset_resets.inc();
+        tracing::error!(
+            what,
+            "the group's offset is not in the topic any more, and reading goes on at the earliest event there is: was the              topic made anew, or were records deleted? {what}"
+        );
+    }
+}
+
+/// What the client met, each once and not with every try.
+#[derive(Debug, Default)]
+struct Said(Option<String>);
+
+impl Said {
+    fn say(&mut self, error: &TopicError) {
+        let text = error.to_string();
+        if self.0.as_ref() == Some(&text) {
+            return;
+        }
+        if error.class() == FailureClass::Fatal {
+            tracing::error!(%error, "the group does not take this persister: {error}");
+        } else {
+            tracing::debug!(%error, "poll");
+        }
+        self.0 = Some(text);
+    }
 }
 
 /// Polls until `stopping`. The end of the consumer then leaves the group: what is assigned is drained and committed in the
 /// revoke.
-pub(crate) fn poll(consumer: Consumer<Lanes>, commit_every: Duration, stopping: &CancellationToken) {
-    let mut served = Instant::now();
+///
+/// # Errors
+/// This process can be no member any more, such as one that another has taken the name from.
+pub(crate) fn poll(
+    consumer: Consumer<Lanes>,
+    commit_every: Duration,
+    stopping: &CancellationToken,
+) -> Result<(), TopicError> {
+    let (mut served, mut said) = (Instant::now(), Said::default());
     while !stopping.is_cancelled() {
-        take(&consumer);
+        take(&consumer, &mut said)?;
         resume(&consumer);
         if served.elapsed() >= commit_every {
             commit(&consumer);
             served = Instant::now();
         }
     }
+    Ok(())
 }
 
-fn take(consumer: &Consumer<Lanes>) {
+fn take(consumer: &Consumer<Lanes>, said: &mut Said) -> Result<(), TopicError> {
     match consumer.poll(POLL) {
         Some(Ok((partition, envelope))) => {
+            *said = Said::default();
             if !consumer.assignment().offer(&partition, envelope)
                 && let Err(error) = consumer.pause(&partition)
             {
                 tracing::warn!(%error, partition = partition.number, "a full lane's partition could not be paused");
             }
         }
-        Some(Err(error)) => tracing::debug!(%error, "poll"),
+        Some(Err(error @ TopicError::Fatal(_))) => return Err(error),
+        Some(Err(error)) => said.say(&error),
         None => {}
     }
+    Ok(())
 }
 
 fn resume(consumer: &Consumer<Lanes>) {

@@ -27,7 +27,7 @@ use crate::commit::{Generation, OffsetTracker};
 use crate::dead::{self, DeadLetter, Refusal};
 use crate::decode::{self, Opened};
 use crate::hold::{Hold, LaneError};
-use crate::metrics::PersisterMetrics;
+use crate::metrics::{ASSIGNMENT_LOST, PersisterMetrics};
 use crate::obstacle::Obstacle;
 use crate::reassert;
 use crate::settle::{Outcome, Settler};
@@ -280,8 +280,11 @@ impl Lane {
     /// Everything up to the last event of the part is applied, superseded or a dead letter: its offset may be committed (G7).
     fn commit(&self, part: &[Envelope]) {
         if let Some(last) = part.last() {
-            let mut offsets = self.surroundings.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-            offsets.done(&self.partition, self.generation, last.offset + 1);
+            let Surroundings { offsets, metrics, .. } = &self.surroundings;
+            let mut offsets = offsets.lock().unwrap_or_else(PoisonError::into_inner);
+            if !offsets.done(&self.partition, self.generation, last.offset + 1) {
+                metrics.commit_failures.with_label_values(&[ASSIGNMENT_LOST]).inc();
+            }
         }
     }
 

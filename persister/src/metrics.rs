@@ -8,6 +8,9 @@ use topic::Partition;
 
 use crate::hold;
 
+/// Librdkafka's name, for offsets of a partition that is another member's by now: they are not even sent.
+pub(crate) const ASSIGNMENT_LOST: &str = "AssignmentLost";
+
 /// See the help texts.
 #[derive(Clone, Debug)]
 pub(crate) struct PersisterMetrics {
@@ -21,6 +24,7 @@ pub(crate) struct PersisterMetrics {
     pub(crate) apply: Histogram,
     pub(crate) commit_failures: IntCounterVec,
     pub(crate) rebalances: IntCounterVec,
+    pub(crate) offset_resets: IntCounter,
     pub(crate) settles_dropped: IntCounter,
 }
 
@@ -70,6 +74,10 @@ impl PersisterMetrics {
                 "Commits of offsets that failed; they are tried again",
                 &["reason"],
             ),
+            offset_resets: metrics.counter(
+                "offset_resets_total",
+                "Times that the group's offset was not in the topic any more, and reading began at the earliest event",
+            ),
             rebalances: metrics.counter_vec("rebalances_total", "Changes of this member's assignment", &["kind"]),
             settles_dropped: metrics.counter(
                 "settles_dropped_total",
@@ -90,7 +98,9 @@ impl PersisterMetrics {
         for kind in ["assigned", "revoked", "lost"] {
             this.rebalances.with_label_values(&[kind]);
         }
-        for reason in ["RebalanceInProgress", "IllegalGeneration", "UnknownMemberId", "RequestTimedOut"] {
+        for reason in
+            ["RebalanceInProgress", "IllegalGeneration", "UnknownMemberId", "RequestTimedOut", ASSIGNMENT_LOST]
+        {
             this.commit_failures.with_label_values(&[reason]);
         }
         this

@@ -32,18 +32,27 @@ pub(crate) fn config<'a>(
     config
 }
 
-/// A client's context: what it does with its own callbacks, and everybody's way to log. What librdkafka repeats many times a
-/// second while a broker is away goes to the debug level; the probe and the health of the dependency say it once.
+/// A client's context: what it does with its own callbacks, and everybody's way to log.
 pub(crate) struct Reporting<T>(pub(crate) T);
 
 impl<T: Send + Sync> ClientContext for Reporting<T> {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
+        note(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka client");
+        met(&error, reason);
     }
+}
+
+/// What librdkafka repeats many times a second while a broker is away goes to the debug level; the probe and the health of
+/// the dependency say it once.
+pub(crate) fn note(facility: &str, message: &str) {
+    tracing::debug!(facility, message, "librdkafka");
+}
+
+pub(crate) fn met(error: &KafkaError, reason: &str) {
+    tracing::debug!(%error, reason, "Kafka client");
 }
 
 /// For clients that need no callbacks.

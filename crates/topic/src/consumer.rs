@@ -9,14 +9,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{self, Reporting};
+use crate::client;
+use crate::settings::GroupProtocol;
 use crate::{Envelope, KafkaSettings, MemberSettings, TopicError};
 
 /// How soon offsets that were laid down are committed. Where none were, this costs no call.
@@ -45,7 +47,7 @@ impl From<RDKafkaErrorCode> for CommitFailed {
     }
 }
 
-/// Whoever owns the lanes. All calls come on the polling thread.
+/// Whoever owns the lanes. All calls but [`Assignment::offset_reset`] come on the polling thread.
 pub trait Assignment: Send + Sync + 'static {
     /// These partitions are ours now.
     fn assigned(&self, partitions: &[Partition]);
@@ -57,10 +59,32 @@ pub trait Assignment: Send + Sync + 'static {
     /// A commit ended: `Ok` holds the committed offset. One that failed is tried again by itself, as long as the
     /// partition is ours.
     fn committed(&self, partition: &Partition, result: Result<i64, CommitFailed>);
+
+    /// The offset that the group had committed is not in the topic any more, and reading goes on at the earliest that is:
+    /// the topic was made anew, or somebody deleted records that no member had read. `what` is librdkafka's account of it.
+    fn offset_reset(&self, what: &str);
 }
 
-impl<A: Assignment> ConsumerContext for Reporting<A> {
-    /// `cooperative-sticky` is what we set, so that all changes are incremental.
+/// The member's context: whoever owns the lanes, and what of librdkafka's words concerns them.
+pub(crate) struct Member<A>(A);
+
+impl<A: Assignment> ClientContext for Member<A> {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // The only sign of it: with a policy of `error` it would come as an error without its partition.
+        if facility == "OFFSET" && matches!(level, RDKafkaLogLevel::Warning) {
+            self.0.offset_reset(message);
+        } else {
+            client::note(facility, message);
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::met(&error, reason);
+    }
+}
+
+impl<A: Assignment> ConsumerContext for Member<A> {
+    /// `cooperative-sticky` is what we set, and the new protocol knows nothing else: all changes are incremental.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = partitions(list);
         let done = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
@@ -140,7 +164,7 @@ fn list_of(offsets: &[(Partition, i64)]) -> TopicPartitionList {
 
 /// A member of the group. Lives on one plain thread.
 pub struct Consumer<A: Assignment> {
-    base: BaseConsumer<Reporting<A>>,
+    base: BaseConsumer<Member<A>>,
 }
 
 impl<A: Assignment> std::fmt::Debug for Consumer<A> {
@@ -160,7 +184,7 @@ impl<A: Assignment> Consumer<A> {
         topics: &[String],
         assignment: A,
     ) -> Result<Self, TopicError> {
-        let base = BaseConsumer::from_config_and_context(&config(settings, member), Reporting(assignment))?;
+        let base = BaseConsumer::from_config_and_context(&config(settings, member), Member(assignment))?;
         base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Self { base })
     }
@@ -174,10 +198,15 @@ impl<A: Assignment> Consumer<A> {
     /// The next message, if one comes within `timeout`. Rebalances and commit results are served meanwhile.
     ///
     /// # Errors
-    /// What the client met; polling goes on.
+    /// What the client met; polling goes on, except after [`TopicError::Fatal`]: this member is none any more, and never
+    /// will be one again.
     pub fn poll(&self, timeout: Duration) -> Option<Result<(Partition, Envelope), TopicError>> {
         let polled = self.base.poll(timeout)?;
-        Some(polled.map_err(Into::into).map(|message| {
+        let refused = |error: KafkaError| match self.base.client().fatal_error() {
+            Some((_, reason)) => TopicError::Fatal(reason),
+            None => error.into(),
+        };
+        Some(polled.map_err(refused).map(|message| {
             let partition = Partition { topic: message.topic().into(), number: message.partition() };
             (partition, Envelope::new(&message))
         }))
@@ -257,11 +286,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// `auto.offset.reset=earliest`: a group that is new to a topic must not skip what is there.
 pub(crate) fn config(settings: &KafkaSettings, member: &MemberSettings) -> ClientConfig {
-    let own = [
+    let mut own = vec![
         ("group.id", settings.consumer_group.clone()),
-        ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
-        ("session.timeout.ms", member.session_timeout_ms.as_millis().to_string()),
-        ("heartbeat.interval.ms", (member.session_timeout_ms.as_millis() / 5).to_string()),
         ("max.poll.interval.ms", member.poll_interval_most_ms.as_millis().to_string()),
         ("enable.auto.commit", "true".to_owned()),
         ("auto.commit.interval.ms", COMMIT_WITHIN.as_millis().to_string()),
@@ -271,5 +297,15 @@ pub(crate) fn config(settings: &KafkaSettings, member: &MemberSettings) -> Clien
         ("fetch.message.max.bytes", settings.event_bytes_most.max(1 << 20).to_string()),
         ("fetch.wait.max.ms", "500".to_owned()),
     ];
-    client::config(settings, "persister", own)
+    match member.group_protocol {
+        GroupProtocol::Classic => own.extend([
+            ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
+            ("session.timeout.ms", member.session_timeout_ms.as_millis().to_string()),
+            ("heartbeat.interval.ms", (member.session_timeout_ms.as_millis() / 5).to_string()),
+        ]),
+        GroupProtocol::Consumer => own.push(("group.protocol", "consumer".to_owned())),
+    }
+    let Some(id) = &member.group_instance_id else { return client::config(settings, "persister", own) };
+    own.push(("group.instance.id", id.clone()));
+    client::config(settings, &format!("persister-{id}"), own)
 }

@@ -9,6 +9,9 @@ pub enum TopicError {
     /// The local queue of the producer is full; nothing was sent.
     #[error("the producer's queue is full")]
     QueueFull,
+    /// The topic is not there, or not yet known to be as it must be (PROTOCOL R17); nothing was sent.
+    #[error("the topic is not known to be fit for use")]
+    Unchecked,
     /// No acknowledgement in time: the event may be in the topic or not.
     #[error("no acknowledgement from Kafka")]
     Unacknowledged,
@@ -29,7 +32,7 @@ impl TopicError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::QueueFull => FailureClass::Saturated,
-            Self::Unacknowledged => FailureClass::Transient,
+            Self::Unacknowledged | Self::Unchecked => FailureClass::Transient,
             Self::TooLarge => FailureClass::Poison,
             Self::Fatal(_) => FailureClass::Fatal,
             Self::Refused(error) => match error.rdkafka_error_code() {
@@ -39,7 +42,12 @@ impl TopicError {
                     | Code::GroupAuthorizationFailed
                     | Code::SaslAuthenticationFailed
                     | Code::InvalidTopic
-                    | Code::PolicyViolation,
+                    | Code::PolicyViolation
+                    // Of the group: its other members have another assignor, protocol or type, or its bounds are others.
+                    | Code::InconsistentGroupProtocol
+                    | Code::InvalidSessionTimeout
+                    | Code::GroupMaxSizeReached
+                    | Code::UnsupportedAssignor,
                 ) => FailureClass::Fatal,
                 _ => FailureClass::Transient,
             },

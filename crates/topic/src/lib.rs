@@ -24,4 +24,4 @@ pub use failure::TopicError;
 pub use lag::{GroupLag, LagMetrics};
 pub use publisher::{Outgoing, Published, Publisher};
 pub use reader::{Bounds, Reader, Stretch};
-pub use settings::{KafkaAccess, KafkaSettings, MemberSettings};
+pub use settings::{GroupProtocol, KafkaAccess, KafkaSettings, MemberSettings};

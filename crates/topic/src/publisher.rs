@@ -3,13 +3,17 @@
 //! The acknowledgement is handed to a callback on the producer's own thread rather than to a future, so that it is
 //! recorded even when whoever waited for it has given up (PROTOCOL R6: a late landing is harmless, but must be known).
 
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use record::Event;
-use tokio::sync::oneshot;
+use service::metrics::prefixed;
+use tokio::sync::{Notify, oneshot};
 
 use crate::client::{self, Reporting};
 use crate::{KafkaSettings, TopicError};
@@ -56,10 +60,22 @@ impl ProducerContext for Reporting<Deliveries> {
     }
 }
 
-/// The one producer of a process. Cheap to clone.
+type Native = ThreadedProducer<Reporting<Deliveries>>;
+
+/// The one producer of a process, which is made anew when it has failed for good. Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
-    producer: ThreadedProducer<Reporting<Deliveries>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: ClientConfig,
+    producer: RwLock<Native>,
+    /// Topics that must not be published to yet.
+    unchecked: RwLock<HashSet<String>>,
+    /// Somebody was told that the producer has failed for good.
+    failed: Notify,
+    replaced: IntCounter,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -86,20 +102,74 @@ impl Publisher {
         if room > 0 {
             config.set("message.max.bytes", settings.event_bytes_most.saturating_add(room).to_string());
         }
-        let producer = ThreadedProducer::from_config_and_context(&config, Reporting(Deliveries))?;
-        Ok(Self { producer })
+        let producer = RwLock::new(made(&config)?);
+        let help = "Producers that failed for good and were replaced; their events in flight stay in the outbox";
+        let replaced = IntCounter::with_opts(prefixed("producers_replaced_total", help));
+        let replaced = replaced.map_err(|error| TopicError::Fatal(error.to_string()))?;
+        let inner = Inner { config, producer, unchecked: RwLock::default(), failed: Notify::new(), replaced };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// To be registered: how many producers this one has used up.
+    #[must_use]
+    pub fn replaced(&self) -> IntCounter {
+        self.inner.replaced.clone()
+    }
+
+    fn producer(&self) -> RwLockReadGuard<'_, Native> {
+        self.inner.producer.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until [`Publisher::checked`] nothing is published to these topics.
+    pub(crate) fn unchecked(&self, topics: &[String]) {
+        self.inner.unchecked.write().unwrap_or_else(PoisonError::into_inner).extend(topics.iter().cloned());
+    }
+
+    /// This topic is as it must be (R17).
+    pub(crate) fn checked(&self, topic: &str) {
+        self.inner.unchecked.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
+    }
+
+    fn is_unchecked(&self, topic: &str) -> bool {
+        self.inner.unchecked.read().unwrap_or_else(PoisonError::into_inner).contains(topic)
+    }
+
+    /// Puts a new producer in the place of one that has failed for good, and says why it had. What the old one still held is
+    /// told to its owners as unacknowledged. Blocks for up to a second: not for an async worker.
+    ///
+    /// # Errors
+    /// No new one can be made; the old one stays.
+    pub fn replace_failed(&self) -> Result<Option<String>, TopicError> {
+        let Some((code, reason)) = self.producer().client().fatal_error() else { return Ok(None) };
+        let fresh = made(&self.inner.config)?;
+        let old = {
+            let mut producer = self.inner.producer.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *producer, fresh)
+        };
+        self.inner.replaced.inc();
+        // Its callbacks run now, and may publish.
+        drop(old);
+        Ok(Some(format!("{code}: {reason}")))
+    }
+
+    /// Returns when somebody was told that the producer has failed for good.
+    pub(crate) async fn failed(&self) {
+        self.inner.failed.notified().await;
     }
 
     /// Hands an event to the producer; `on_delivery` runs exactly once if this returns `Ok`, and never else.
     ///
     /// # Errors
-    /// [`TopicError::QueueFull`] at once, never a wait; or the event is refused locally.
+    /// [`TopicError::QueueFull`] at once, never a wait; [`TopicError::Unchecked`]; or the event is refused locally.
     pub fn send(
         &self,
         outgoing: Outgoing<'_>,
         on_delivery: impl FnOnce(Result<Published, TopicError>) + Send + Sync + 'static,
     ) -> Result<(), TopicError> {
         let Outgoing { topic, event, trace } = outgoing;
+        if self.is_unchecked(topic) {
+            return Err(TopicError::Unchecked);
+        }
         let value = event.change.to_value();
         let version = event.version.to_string();
         let mut record = BaseRecord::<str, _, _>::with_opaque_to(topic, OnDelivery::new(on_delivery))
@@ -115,7 +185,12 @@ impl Publisher {
         &self,
         record: BaseRecord<'_, K, V, Box<OnDelivery>>,
     ) -> Result<(), TopicError> {
-        self.producer.send(record).map_err(|(error, _)| error.into())
+        // Not through a clone: whoever drops the last one waits for the producer's thread.
+        let sent = self.producer().send(record).map_err(|(error, _)| TopicError::from(error));
+        if let Err(TopicError::Fatal(_)) = &sent {
+            self.inner.failed.notify_one();
+        }
+        sent
     }
 
     /// Publishes an event and waits for its acknowledgement.
@@ -136,20 +211,15 @@ impl Publisher {
     /// # Errors
     /// No broker answers in time, or none lets us in.
     pub fn reach(&self, timeout: Duration) -> Result<(), TopicError> {
-        self.producer.client().fetch_metadata(None, timeout)?;
+        let producer = self.producer().clone();
+        producer.client().fetch_metadata(None, timeout)?;
         Ok(())
     }
 
     /// Events handed in that are neither acknowledged nor given up yet.
     #[must_use]
     pub fn in_flight(&self) -> i32 {
-        self.producer.in_flight_count()
-    }
-
-    /// Why this producer can do nothing more, if so: its process has to stop and be started again.
-    #[must_use]
-    pub fn fatal(&self) -> Option<String> {
-        self.producer.client().fatal_error().map(|(_, reason)| reason)
+        self.producer().in_flight_count()
     }
 
     /// Waits until everything handed in is acknowledged or has failed, at most `timeout`. Blocks.
@@ -157,8 +227,13 @@ impl Publisher {
     /// # Errors
     /// Something is still on its way.
     pub fn flush(&self, timeout: Duration) -> Result<(), TopicError> {
-        self.producer.flush(timeout).map_err(Into::into)
+        let producer = self.producer().clone();
+        producer.flush(timeout).map_err(Into::into)
     }
+}
+
+fn made(config: &ClientConfig) -> Result<Native, TopicError> {
+    Ok(Native::from_config_and_context(config, Reporting(Deliveries))?)
 }
 
 fn headers(event: &Event<'_>, version: &str, trace: Option<&str>) -> OwnedHeaders {

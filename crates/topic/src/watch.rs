@@ -1,5 +1,7 @@
 //! Whether Kafka can be used: first whether the topics are as they must be (PROTOCOL R17), then, every other second,
-//! whether a broker answers. Until the topics have been checked, Kafka counts as away.
+//! whether a broker answers. Until the topics have been checked, Kafka counts as away. A topic that is missing concerns its
+//! own entity alone: nothing is published to it until it is there and was checked; the others are used. A producer that has
+//! failed for good is replaced here.
 
 use std::time::Duration;
 
@@ -18,10 +20,7 @@ pub enum WatchError {
     /// Settings of topics that would lose writes, each with the remedy.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
-    /// The producer can do nothing more; a new process can.
-    #[error("the producer failed for good: {0}")]
-    ProducerFailed(String),
-    /// The admin client could not be made.
+    /// A client could not be made.
     #[error(transparent)]
     Client(#[from] TopicError),
 }
@@ -54,43 +53,81 @@ pub async fn watch(
     stopping: &CancellationToken,
 ) -> Result<(), WatchError> {
     let admin = Topics::new(settings)?;
-    let mut checked = false;
+    let mut waiting = Unchecked { topics: topics.to_vec(), reason: None };
+    publisher.unchecked(topics);
     while !stopping.is_cancelled() {
-        if let Some(reason) = publisher.fatal() {
-            return Err(WatchError::ProducerFailed(reason));
-        }
-        if checked {
-            let asked = publisher.clone();
-            match tokio::task::spawn_blocking(move || asked.reach(TIMEOUT)).await {
-                Ok(Ok(())) => kafka.answers(),
-                Ok(Err(error)) => kafka.away(error),
+        let replaced = replace_failed(publisher).await?;
+        waiting.check(&admin, publisher).await?;
+        // Without any topic nothing can be published, whoever answers.
+        match waiting.reason.as_ref().filter(|_| waiting.topics.len() == topics.len()) {
+            Some(reason) => kafka.away(reason),
+            None => match reach(publisher).await {
+                Ok(()) => kafka.answers(),
                 Err(error) => kafka.away(error),
-            }
-        } else if let Some(reason) = check(&admin, topics).await? {
-            kafka.away(reason);
-        } else {
-            checked = true;
-            kafka.answers();
+            },
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
+            // One that fails as soon as it is made is not to be made without a break.
+            () = publisher.failed(), if !replaced => {}
             () = stopping.cancelled() => {}
         }
     }
     Ok(())
 }
 
-/// Are all topics there and as they must be? A reason: not yet known.
-async fn check(admin: &Topics, topics: &[String]) -> Result<Option<String>, WatchError> {
-    let mut faults = Vec::new();
-    for topic in topics {
-        match admin.inspect(topic).await {
-            Ok(Some(found)) => faults.extend(found.faults),
-            Ok(None) => {
-                return Ok(Some(format!("topic {topic} does not exist: run `persister migrate`")));
-            }
-            Err(error) => return Ok(Some(error.to_string())),
-        }
+async fn replace_failed(publisher: &Publisher) -> Result<bool, WatchError> {
+    let failed = publisher.clone();
+    let replaced = tokio::task::spawn_blocking(move || failed.replace_failed()).await;
+    let reason = replaced.map_err(|error| TopicError::Fatal(error.to_string()))??;
+    if let Some(reason) = &reason {
+        tracing::error!(reason, "the Kafka producer failed for good and was replaced: {reason}");
     }
-    if faults.is_empty() { Ok(None) } else { Err(WatchError::Refused(faults)) }
+    Ok(reason.is_some())
+}
+
+async fn reach(publisher: &Publisher) -> Result<(), TopicError> {
+    let asked = publisher.clone();
+    let reached = tokio::task::spawn_blocking(move || asked.reach(TIMEOUT)).await;
+    reached.map_err(|error| TopicError::Fatal(error.to_string()))?
+}
+
+/// Topics that nothing may be published to yet.
+struct Unchecked {
+    topics: Vec<String>,
+    /// Why one of them is among these, as last logged.
+    reason: Option<String>,
+}
+
+impl Unchecked {
+    /// Looks at each: one that is there and as it must be is used from now on.
+    async fn check(&mut self, admin: &Topics, publisher: &Publisher) -> Result<(), WatchError> {
+        let (mut faults, mut reason) = (Vec::new(), None);
+        let mut topics = std::mem::take(&mut self.topics).into_iter();
+        for topic in topics.by_ref() {
+            match admin.inspect(&topic).await {
+                Ok(Some(found)) if found.faults.is_empty() => publisher.checked(&topic),
+                Ok(Some(found)) => faults.extend(found.faults),
+                Ok(None) => {
+                    reason = Some(format!("topic {topic} does not exist: run `persister migrate`"));
+                    self.topics.push(topic);
+                }
+                // Nobody answers: the others need not wait for that as well.
+                Err(error) => {
+                    reason = Some(error.to_string());
+                    self.topics.push(topic);
+                    break;
+                }
+            }
+        }
+        self.topics.extend(topics);
+        if !faults.is_empty() {
+            return Err(WatchError::Refused(faults));
+        }
+        if let Some(reason) = reason.as_ref().filter(|reason| self.reason.as_ref() != Some(reason)) {
+            tracing::warn!(reason, "a topic is not used yet: {reason}");
+        }
+        self.reason = reason;
+        Ok(())
+    }
 }

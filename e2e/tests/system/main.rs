@@ -27,15 +27,21 @@ mod fail_points;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod group;
+#[cfg(test)]
 mod group_lag;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
 mod journey;
 #[cfg(test)]
+mod kafka_errors;
+#[cfg(test)]
 mod lives;
 #[cfg(test)]
 mod migrate;
+#[cfg(test)]
+mod mysql_errors;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]
@@ -49,9 +55,13 @@ mod purge;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]
+mod redis_errors;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod starts;
 #[cfg(test)]
 mod sweep;
 #[cfg(test)]

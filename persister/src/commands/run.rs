@@ -82,6 +82,7 @@ impl Persister {
     fn start(&self, metrics: &Metrics) -> anyhow::Result<Publisher> {
         let counted = PersisterMetrics::new(metrics, &self.catalog);
         let publisher = Publisher::with_room(&self.settings.kafka, topic::dead::ROOM)?;
+        metrics.collector(publisher.replaced());
         let database = Database::new(&self.settings.database)?;
         // A persister issues no versions, so the clock of Redis does not matter to it.
         let connector = Connector::new(&self.settings.redis, Arc::new(|_| {}))?;
@@ -140,8 +141,13 @@ impl Persister {
             let every = settings.commit_every_ms;
             // A plain thread: polling must never wait for the async workers, nor they for it.
             let polling = tokio::task::spawn_blocking(move || intake::poll(consumer, every, &stopping));
-            if let Err(error) = polling.await {
-                tracing::error!(%error, "the intake died");
+            match polling.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(
+                    %error,
+                    "this process is no member of the group any more; has another one the same --group-instance-id? {error}"
+                ),
+                Err(error) => tracing::error!(%error, "the intake died"),
             }
         });
     }

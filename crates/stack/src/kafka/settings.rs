@@ -58,6 +58,11 @@ group.min.session.timeout.ms=1000
 default.replication.factor={replicas}
 min.insync.replicas={in_sync}
 offsets.topic.replication.factor={replicas}
+# Under KIP-848 they are the broker's; its defaults are 45 s and 5 s, and nothing moves between two heartbeats.
+group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=6000
+group.consumer.min.heartbeat.interval.ms=100
+group.consumer.heartbeat.interval.ms=300
 offsets.topic.num.partitions=3
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={in_sync}

@@ -82,12 +82,11 @@ impl KafkaSettings {
         found.demand(!self.consumer_group.is_empty(), || "--consumer-group must not be empty".to_owned());
         let legal = self.topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         found.demand(legal, || "--topic-prefix may have only A-Z a-z 0-9 . _ -".to_owned());
-        let patient = member.filter(|member| member.session_timeout_ms < member.poll_interval_most_ms);
-        found.demand(patient.is_some() == member.is_some(), || {
-            "--session-timeout-ms must be shorter than --poll-interval-most-ms".to_owned()
-        });
+        let of_member = member.map(MemberSettings::findings).unwrap_or_default();
+        let consistent = member.filter(|_| of_member.faults.is_empty());
+        found = found.and(of_member);
         let publisher = without_brokers(publisher::config(&asked)).create::<BaseProducer>().map(drop);
-        let consuming = patient.map(|member| consumer::config(&asked, member));
+        let consuming = consistent.map(|member| consumer::config(&asked, member));
         let consumer = consuming.map_or(Ok(()), |config| without_brokers(config).create::<BaseConsumer>().map(drop));
         found.faults.extend(publisher.and(consumer).err().map(|error| refused(&error)));
         found
@@ -105,6 +104,43 @@ pub struct MemberSettings {
     /// Longest time between two polls before the group takes the partitions away; so long may a member drain in a rebalance.
     #[arg(long, env = "POLL_INTERVAL_MOST_MS", default_value = "120000", value_parser = millis)]
     pub poll_interval_most_ms: Duration,
+
+    /// How the group shares out its partitions. With `consumer` (KIP-848) the broker does, and its settings take the place of
+    /// --session-timeout-ms.
+    #[arg(long, env = "GROUP_PROTOCOL", default_value = "classic")]
+    pub group_protocol: GroupProtocol,
+
+    /// A name that this member alone has and keeps (librdkafka's group.instance.id): its partitions then wait for it
+    /// through a restart, for --session-timeout-ms at most; 45 s suit most. Left out, a member that stops leaves the group.
+    #[arg(long, env = "GROUP_INSTANCE_ID")]
+    pub group_instance_id: Option<String>,
+}
+
+/// Kafka's protocols of a consumer group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum GroupProtocol {
+    /// A member computes the assignment, and every member waits for all others.
+    #[default]
+    Classic,
+    /// The broker computes it, and members follow one by one: KIP-848, with brokers of 4.0 or newer.
+    Consumer,
+}
+
+impl MemberSettings {
+    fn findings(&self) -> Findings {
+        let mut found = Findings::default();
+        let timed = self.group_protocol == GroupProtocol::Classic;
+        found.demand(!timed || self.session_timeout_ms < self.poll_interval_most_ms, || {
+            "--session-timeout-ms must be shorter than --poll-interval-most-ms".to_owned()
+        });
+        // As Kafka has them; it would refuse another only when the member joins.
+        let legal = self.group_instance_id.as_ref().is_none_or(|id| {
+            let chars = id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            chars && (1..=249).contains(&id.len()) && id != "." && id != ".."
+        });
+        found.demand(legal, || "--group-instance-id may have only A-Z a-z 0-9 . _ -, at most 249 of them".to_owned());
+        found
+    }
 }
 
 fn without_brokers(mut config: ClientConfig) -> ClientConfig {
@@ -211,8 +247,36 @@ mod tests {
         );
         let impatient = faults(&["--session-timeout-ms=120000"]);
         assert_eq!(impatient, "--session-timeout-ms must be shorter than --poll-interval-most-ms");
+        let unnamed = faults(&["--group-instance-id=a b"]);
+        assert!(unnamed.contains("--group-instance-id may have only"), "{unnamed}");
         assert!(faults(&["--kafka-prop=max.in.flight=6"]).contains("--kafka-prop"));
         assert!(faults(&["--kafka-brokers=a:1,,b:2", "--topic-prefix=a b"]).lines().count() == 2);
+    }
+
+    /// librdkafka takes them for errors there.
+    #[test]
+    fn with_the_consumer_protocol_nothing_is_set_that_the_broker_decides() {
+        let flags = ["--group-protocol=consumer", "--session-timeout-ms=120000", "--group-instance-id=persister-0"];
+        assert_eq!(found(&flags), Findings::default());
+        let Line { kafka, member } = read(&flags);
+        let config = consumer::config(&kafka, &member);
+        assert_eq!(config.get("group.protocol"), Some("consumer"));
+        for property in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {
+            assert_eq!(config.get(property), None, "{property}");
+        }
+    }
+
+    /// Members of one client id and of several instance ids confuse the broker's quotas and its metrics, and librdkafka's
+    /// issue 4783 loses the assignment.
+    #[test]
+    fn a_static_member_has_a_client_id_of_its_own() {
+        let Line { kafka, member } = read(&["--group-instance-id=persister-0"]);
+        let config = consumer::config(&kafka, &member);
+        let named = (config.get("group.instance.id"), config.get("client.id"));
+        assert_eq!(named, (Some("persister-0"), Some("write-behind-persister-persister-0")));
+        let Line { kafka, member } = read(&[]);
+        let config = consumer::config(&kafka, &member);
+        assert_eq!((config.get("group.instance.id"), config.get("client.id")), (None, Some("write-behind-persister")));
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("session.timeout.ms", "--session-timeout-ms"),
     ("heartbeat.interval.ms", "a fifth of --session-timeout-ms"),
     ("max.poll.interval.ms", "--poll-interval-most-ms"),
+    ("group.protocol", "--group-protocol"),
+    ("group.instance.id", "--group-instance-id"),
     ("log.level", "--log"),
 ];
 
@@ -135,8 +137,6 @@ const GUARDED: &[(&str, &str)] = &[
     ("offset.store.method", "offsets belong to the broker, where every member of the group finds them"),
     ("auto.offset.reset", "a group that is new to a topic must not skip what is there"),
     ("partition.assignment.strategy", "rebalances are handled as cooperative-sticky has them"),
-    ("group.protocol", "rebalances are handled as the classic protocol has them"),
-    ("group.instance.id", "a member that stops leaves its group, so that others go on at once"),
     ("enable.partition.eof", "the end of a partition is not an event"),
     ("test.mock.num.brokers", "it would put a mock in the place of Kafka"),
 ];

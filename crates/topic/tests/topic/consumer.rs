@@ -9,7 +9,7 @@ use rdkafka::consumer::Consumer as _;
 use topic::consumer::COMMIT_WITHIN;
 use topic::{KafkaSettings, MemberSettings, Publisher};
 
-use crate::member::{Call, Member, locked, member, member_with};
+use crate::member::{Call, Member, defaults, locked, member, member_with};
 use crate::support::{birth, commit, committed, filled, partition, plain_consumer, publish_all, topic, until, upsert};
 
 #[test]
@@ -169,8 +169,8 @@ fn a_failed_commit_inside_a_revoke_is_told() {
 fn what_was_lost_is_not_committed() {
     let (settings, _) = filled("lost", 1, 5);
     commit(&settings, "lost", &[(0, 1)]);
-    let timeouts =
-        MemberSettings { session_timeout_ms: Duration::from_secs(1), poll_interval_most_ms: Duration::from_secs(1) };
+    let (session, poll) = (Duration::from_secs(1), Duration::from_secs(1));
+    let timeouts = MemberSettings { session_timeout_ms: session, poll_interval_most_ms: poll, ..defaults() };
     let mut first = member_with(&settings, "lost", timeouts);
     first.receive(4);
     first.notes().done.lock().unwrap().insert(0, 4);

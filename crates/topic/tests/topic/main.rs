@@ -7,6 +7,10 @@ mod away;
 #[cfg(test)]
 mod consumer;
 #[cfg(test)]
+mod failed_producer;
+#[cfg(test)]
+mod group;
+#[cfg(test)]
 mod lag;
 #[cfg(test)]
 mod member;

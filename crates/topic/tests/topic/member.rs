@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use topic::{Assignment, CommitFailed, Consumer, Envelope, KafkaSettings, MemberSettings, Partition};
+use topic::{
+    Assignment, CommitFailed, Consumer, Envelope, GroupProtocol, KafkaSettings, MemberSettings, Partition, TopicError,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Assigned(BTreeSet<i32>),
     Revoked(BTreeSet<i32>, bool),
     Committed(i32, Result<i64, CommitFailed>),
+    Reset,
 }
 
 /// Notes every call, and gives at a revoke the offsets that a test has laid ready.
@@ -51,7 +54,7 @@ impl Notes {
             match call {
                 Call::Assigned(more) => assigned.extend(more),
                 Call::Revoked(less, _) => assigned.retain(|number| !less.contains(number)),
-                Call::Committed(..) => {}
+                Call::Committed(..) | Call::Reset => {}
             }
         }
         assigned
@@ -73,6 +76,10 @@ impl Assignment for Notes {
     fn committed(&self, partition: &Partition, result: Result<i64, CommitFailed>) {
         self.note(Call::Committed(partition.number, result));
     }
+
+    fn offset_reset(&self, _: &str) {
+        self.note(Call::Reset);
+    }
 }
 
 /// A member and what it has received.
@@ -86,10 +93,18 @@ pub(crate) fn member_with(settings: &KafkaSettings, topic: &str, timeouts: Membe
     Member { consumer: consumer.expect("the settings are good"), received: Vec::new() }
 }
 
+/// The services' defaults.
+pub(crate) fn defaults() -> MemberSettings {
+    MemberSettings {
+        session_timeout_ms: Duration::from_secs(15),
+        poll_interval_most_ms: Duration::from_secs(120),
+        group_protocol: GroupProtocol::Classic,
+        group_instance_id: None,
+    }
+}
+
 pub(crate) fn member(settings: &KafkaSettings, topic: &str) -> Member {
-    let timeouts =
-        MemberSettings { session_timeout_ms: Duration::from_secs(15), poll_interval_most_ms: Duration::from_secs(120) };
-    member_with(settings, topic, timeouts)
+    member_with(settings, topic, defaults())
 }
 
 impl Member {
@@ -101,6 +116,19 @@ impl Member {
         let (partition, envelope) = self.consumer.poll(Duration::from_millis(20))?.ok()?;
         self.received.push((partition.number, envelope.offset));
         Some(envelope)
+    }
+
+    /// Polls until an error comes that `wanted` knows.
+    pub(crate) fn fails(&mut self, what: &str, wanted: impl Fn(&TopicError) -> bool) -> TopicError {
+        let since = Instant::now();
+        loop {
+            assert!(since.elapsed() < Duration::from_secs(30), "within 30 s: {what}");
+            match self.consumer.poll(Duration::from_millis(20)) {
+                Some(Err(error)) if wanted(&error) => return error,
+                Some(Ok((partition, envelope))) => self.received.push((partition.number, envelope.offset)),
+                _ => {}
+            }
+        }
     }
 
     /// Polls until `come`, and says what did not.

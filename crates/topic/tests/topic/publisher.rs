@@ -152,7 +152,7 @@ fn a_publisher_finds_out_whether_a_broker_answers() {
     let settings = settings_at(&shared::kafka().brokers(), "unused");
     let publisher = Publisher::new(&settings).unwrap();
     assert!(publisher.reach(Duration::from_secs(10)).is_ok());
-    assert_eq!(publisher.fatal(), None);
+    assert_eq!(publisher.replace_failed().unwrap(), None, "it has not failed");
     let nowhere = Publisher::new(&settings_at("127.0.0.1:1", "unused")).unwrap();
     let since = Instant::now();
     assert!(nowhere.reach(Duration::from_millis(300)).is_err());

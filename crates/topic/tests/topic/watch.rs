@@ -7,12 +7,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use topic::setup::Topics;
 use topic::watch::{WatchError, watch};
-use topic::{KafkaSettings, Publisher};
+use topic::{KafkaSettings, Publisher, TopicError};
 
-use crate::support::{dependency, settings, topic, topic_on};
+use crate::support::{birth, dependency, outgoing, settings, topic, topic_on, upsert};
 
 /// Watches in the background, until told to stop.
 struct Watching {
+    publisher: Publisher,
     kafka: Dependency,
     stopping: CancellationToken,
     running: JoinSet<Result<(), WatchError>>,
@@ -23,11 +24,10 @@ fn watching(settings: &KafkaSettings, topics: &[&str]) -> Watching {
     let topics: Vec<_> = topics.iter().map(|&topic| topic.to_owned()).collect();
     let mut running = JoinSet::new();
     let (settings, reported, until_told) = (settings.clone(), kafka.clone(), stopping.clone());
-    running.spawn(async move {
-        let publisher = Publisher::new(&settings)?;
-        watch(&settings, &topics, &publisher, &reported, &until_told).await
-    });
-    Watching { kafka, stopping, running }
+    let publisher = Publisher::new(&settings).expect("the settings are good");
+    let watched = publisher.clone();
+    running.spawn(async move { watch(&settings, &topics, &watched, &reported, &until_told).await });
+    Watching { publisher, kafka, stopping, running }
 }
 
 impl Watching {
@@ -83,6 +83,42 @@ async fn a_topic_that_is_missing_is_waited_for() {
     watching.until(true).await;
     watching.stopping.cancel();
     watching.ended().await.expect("told to stop, it stops");
+}
+
+/// Of an entity whose topic `migrate` has not made yet: the others must not rest on the cache alone meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn r17_a_topic_that_is_missing_stops_its_own_events_until_it_was_checked_and_no_others() {
+    let settings = tokio::task::spawn_blocking(|| topic("there", 1)).await.unwrap();
+    let mut watching = watching(&settings, &["there", "there-later"]);
+    watching.until(true).await;
+    let publisher = &watching.publisher;
+    let event = upsert("1", birth(0));
+    publisher.publish(outgoing("there", &event)).await.expect("its topic is there and was checked");
+    let refused = publisher.publish(outgoing("there-later", &event)).await.expect_err("there is no topic");
+    assert!(matches!(refused, TopicError::Unchecked), "{refused:?}");
+    Topics::new(&settings).unwrap().create("there-later", 1, 1).await.expect("it is created");
+    let published = async {
+        while publisher.publish(outgoing("there-later", &event)).await.is_err() {
+            assert!(watching.kafka.is_up(), "Kafka counts as away for all");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), published).await.expect("it is used within 30 s");
+    watching.stopping.cancel();
+    watching.ended().await.expect("told to stop, it stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r17_a_topic_that_comes_later_and_is_wrong_ends_the_process_before_anything_is_published_to_it() {
+    let settings = tokio::task::spawn_blocking(|| topic("right", 1)).await.unwrap();
+    let mut watching = watching(&settings, &["right", "wrong-later"]);
+    watching.until(true).await;
+    let lax = KafkaSettings { longest_outage_s: Duration::from_secs(60), ..settings.clone() };
+    Topics::new(&lax).unwrap().create("wrong-later", 1, 1).await.expect("it is created");
+    let refused = watching.ended().await.expect_err("this topic must not be used");
+    assert!(refused.to_string().contains("wrong-later"), "{refused}");
+    let published = watching.publisher.publish(outgoing("wrong-later", &upsert("1", birth(0)))).await;
+    assert!(matches!(published, Err(TopicError::Unchecked)), "{published:?}");
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! Members of other kinds: with a name of their own (KIP-345), under the broker's protocol (KIP-848), and beside members
+//! that share out partitions in another way; and offsets that are not in the topic any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use service::FailureClass;
+use topic::{GroupProtocol, KafkaSettings, MemberSettings, TopicError};
+
+use crate::member::{Call, Member, defaults, member, member_with};
+use crate::support::{commit, committed, filled, until};
+
+fn named(settings: &KafkaSettings, topic: &str, name: &str) -> Member {
+    let session = Duration::from_secs(20);
+    let group_instance_id = Some(name.to_owned());
+    member_with(settings, topic, MemberSettings { group_instance_id, session_timeout_ms: session, ..defaults() })
+}
+
+fn by_broker(settings: &KafkaSettings, topic: &str) -> Member {
+    member_with(settings, topic, MemberSettings { group_protocol: GroupProtocol::Consumer, ..defaults() })
+}
+
+/// Polls all until `come`.
+fn together(what: &str, members: &mut [&mut Member], mut come: impl FnMut(&[&mut Member]) -> bool) {
+    until(what, || {
+        for member in members.iter_mut() {
+            member.poll();
+        }
+        come(members)
+    });
+}
+
+fn shared(members: &[&mut Member], all: usize) -> bool {
+    let held: Vec<_> = members.iter().map(|member| member.notes().assigned_now()).collect();
+    held.iter().all(|own| !own.is_empty()) && held.iter().map(BTreeSet::len).sum::<usize>() == all
+}
+
+#[test]
+fn a_static_member_that_restarts_finds_its_partitions_and_nobody_else_moves() {
+    let (settings, _) = filled("static", 4, 40);
+    let (mut first, mut second) = (named(&settings, "static", "one"), named(&settings, "static", "two"));
+    together("the partitions are shared out", &mut [&mut first, &mut second], |members| shared(members, 4));
+    let (own, others) = (first.notes().assigned_now(), second.notes().assigned_now());
+    let before = second.notes().calls().len();
+    first.leave();
+    let mut again = named(&settings, "static", "one");
+    let what = "it has its partitions again";
+    together(what, &mut [&mut again, &mut second], |members| members[0].notes().assigned_now() == own);
+    let told: Vec<_> = second.notes().calls().iter().skip(before).cloned().collect();
+    assert_eq!(second.notes().assigned_now(), others);
+    assert!(told.iter().all(|call| *call == Call::Assigned(BTreeSet::new())), "the other one had to move: {told:?}");
+}
+
+#[test]
+fn a_static_member_whose_name_another_takes_is_told_that_it_is_none_any_more_and_ends() {
+    let (settings, _) = filled("fenced", 1, 5);
+    let mut first = named(&settings, "fenced", "one");
+    first.receive(5);
+    let mut second = named(&settings, "fenced", "one");
+    second.until("the partition is the second one's", |second| !second.notes().assigned_now().is_empty());
+    let told = first.fails("the first is fenced", |error| matches!(error, TopicError::Fatal(_)));
+    assert!(told.to_string().contains("fenced"), "the reason is not named: {told}");
+    first.notes().done.lock().unwrap().insert(0, 5);
+    let since = Instant::now();
+    drop(first);
+    assert!(since.elapsed() < Duration::from_secs(15), "it hung for {:?}", since.elapsed());
+    assert_eq!(committed(&settings, "fenced", 1), BTreeMap::new(), "a member that is none has committed");
+    second.receive(5);
+}
+
+#[test]
+fn kip_848_a_member_hands_over_by_revoke_and_the_next_one_begins_there() {
+    let (settings, _) = filled("broker-handed", 1, 20);
+    let mut first = by_broker(&settings, "broker-handed");
+    first.receive(20);
+    first.notes().done.lock().unwrap().insert(0, 12);
+    let calls = first.leave();
+    let expected =
+        [Call::Assigned(BTreeSet::from([0])), Call::Revoked(BTreeSet::from([0]), false), Call::Committed(0, Ok(12))];
+    assert_eq!(calls, expected, "one commit, inside the revoke, told once");
+    let mut second = by_broker(&settings, "broker-handed");
+    second.receive(8);
+    assert_eq!(second.received[0], (0, 12));
+}
+
+#[test]
+fn kip_848_only_what_moves_is_revoked_and_it_comes_back_when_the_other_is_gone() {
+    let (settings, _) = filled("broker-shared", 6, 60);
+    let mut first = by_broker(&settings, "broker-shared");
+    first.receive(60);
+    let all: BTreeSet<_> = (0..6).collect();
+    for number in &all {
+        let done = i64::try_from(first.by_partition()[number].len()).unwrap();
+        first.notes().done.lock().unwrap().insert(*number, done);
+    }
+    let mut second = by_broker(&settings, "broker-shared");
+    together("the partitions are shared out", &mut [&mut first, &mut second], |members| shared(members, 6));
+    let given = second.notes().assigned_now();
+    assert!(first.notes().assigned_now().is_disjoint(&given));
+    let revoked = first.notes().calls().iter().fold(BTreeSet::new(), |mut revoked, call| {
+        if let Call::Revoked(less, lost) = call {
+            assert!(!lost);
+            revoked.extend(less.iter().copied());
+        }
+        revoked
+    });
+    assert_eq!(revoked, given, "only what moves is revoked");
+    assert_eq!(committed(&settings, "broker-shared", 6).into_keys().collect::<BTreeSet<_>>(), given);
+    drop(second);
+    first.until("the partitions are back", |first| first.notes().assigned_now() == all);
+    first.receive_nothing(Duration::from_millis(300));
+    assert_eq!(first.received.len(), 60, "nothing is read twice");
+}
+
+#[test]
+fn kip_848_a_commit_in_the_background_tells_its_outcome_and_a_drop_gives_back() {
+    let (settings, _) = filled("broker-committed", 1, 5);
+    let mut first = by_broker(&settings, "broker-committed");
+    first.receive(5);
+    let place = crate::support::partition("broker-committed", 0);
+    first.consumer.commit(&[(place, 3)]).expect("it is laid down");
+    first.until("the outcome", |first| first.notes().has(&Call::Committed(0, Ok(3))));
+    let since = Instant::now();
+    drop(first);
+    let mut second = by_broker(&settings, "broker-committed");
+    second.receive(2);
+    assert_eq!(second.received[0], (0, 3));
+    assert!(since.elapsed() < Duration::from_secs(10), "the first did not leave: {:?}", since.elapsed());
+}
+
+/// Of another program that somebody has put into our group, eager as Java's consumers once were by default.
+fn of_another_kind(settings: &KafkaSettings, topic: &str) -> BaseConsumer {
+    let stranger: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &settings.kafka_brokers)
+        .set("group.id", &settings.consumer_group)
+        .set("partition.assignment.strategy", "range")
+        .create()
+        .expect("a consumer");
+    stranger.subscribe(&[topic]).expect("it subscribes");
+    stranger
+}
+
+#[test]
+fn beside_members_that_assign_by_range_ours_is_refused_for_a_named_reason_and_joins_when_they_are_gone() {
+    let (settings, _) = filled("mixed", 1, 5);
+    let stranger = of_another_kind(&settings, "mixed");
+    until("the stranger has the partition", || {
+        stranger.poll(Duration::from_millis(20));
+        stranger.assignment().is_ok_and(|assigned| assigned.count() == 1)
+    });
+    let mut ours = member(&settings, "mixed");
+    let told = ours.fails("ours is refused", |error| error.class() == FailureClass::Fatal);
+    assert!(told.to_string().to_lowercase().contains("inconsistent"), "the reason is not named: {told}");
+    assert_eq!(*ours.notes().calls(), [], "and is given nothing");
+    drop(stranger);
+    ours.receive(5);
+}
+
+#[test]
+fn an_offset_that_is_not_in_the_topic_any_more_is_told_and_nothing_there_is_skipped() {
+    let (settings, _) = filled("made-anew", 1, 5);
+    commit(&settings, "made-anew", &[(0, 1000)]);
+    let mut member = member(&settings, "made-anew");
+    member.receive(5);
+    assert_eq!(member.received[0], (0, 0));
+    assert!(member.notes().has(&Call::Reset), "nobody was told: {:?}", member.notes().calls());
+}
+
+#[test]
+fn where_a_new_group_begins_is_no_reset() {
+    let (settings, _) = filled("begun-anew", 1, 5);
+    let mut member = member(&settings, "begun-anew");
+    member.receive(5);
+    assert_eq!(*member.notes().calls(), [Call::Assigned(BTreeSet::from([0]))]);
+}
+
+/// Whatever of the commit is on its way just then.
+#[test]
+fn a_commit_in_flight_never_undoes_the_one_inside_the_revoke() {
+    let (settings, _) = filled("in-flight", 1, 20);
+    for (round, delay) in (1..).zip([0, 40, 50, 52, 55, 70]) {
+        let mut member = member(&settings, "in-flight");
+        member.until("the partition", |member| !member.notes().assigned_now().is_empty());
+        let place = crate::support::partition("in-flight", 0);
+        member.consumer.commit(&[(place, 2 * round)]).expect("it is laid down");
+        std::thread::sleep(Duration::from_millis(delay));
+        member.notes().done.lock().unwrap().insert(0, 2 * round + 1);
+        member.leave();
+        assert_eq!(committed(&settings, "in-flight", 1), BTreeMap::from([(0, 2 * round + 1)]), "{delay} ms");
+    }
+}
