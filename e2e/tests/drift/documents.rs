@@ -5,13 +5,14 @@ use std::path::Path;
 use stack::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "deploy/README.md",
     "docs/ARCHITECTURE.md",
     "docs/BENCHMARKS.md",
     "docs/CONFIGURATION.md",
     "docs/FAULTS.md",
+    "docs/GUARANTEES.md",
     "docs/OBSERVABILITY.md",
     "docs/PROTOCOL.md",
     "docs/TYPES.md",
