@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cache::{Cache, Content, Idempotency, Lease, Logged, Precondition, State, Write, WriteQueue, Written};
 use record::{Change, Entity, Event, Origin, RecordId, Version};
-use service::{Dependency, clock};
+use service::{Backoff, Dependency, clock};
 use table::EntityTable;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -162,7 +162,7 @@ impl WritePath {
     /// R5. A request that was too long under way reads the clock again (R2); a Redis that lost its epoch is met again and
     /// asked once more (R15); what a precondition speaks of is brought into the cache first (R12).
     async fn store(&self, intent: &Intent, deadline: Instant) -> Result<Stored, Refusal> {
-        let (mut met_again, mut nowhere) = (false, None);
+        let (mut met_again, mut nowhere, mut contended) = (false, None, None);
         loop {
             match self.clock.verdict() {
                 _ if self.cache.is_quiet() => return Err(Refusal::Quiet),
@@ -194,7 +194,14 @@ impl WritePath {
                 }
                 Ok(Written::Mismatch) => return Err(Refusal::KeyReused),
                 Ok(Written::Incomplete) => return Err(Refusal::Incomplete),
-                Ok(Written::Absent) => nowhere = self.bring(intent).await?,
+                Ok(Written::Absent) => {
+                    // Every reader takes the lease over: many who want the same would keep each other from it for ever.
+                    match &mut contended {
+                        None => contended = Some(Backoff::new(Duration::from_millis(4), Duration::from_millis(200))),
+                        Some(backoff) => tokio::time::sleep(backoff.next(rand::random())).await,
+                    }
+                    nowhere = self.bring(intent).await?;
+                }
                 Ok(Written::Late) => {}
                 Ok(Written::StaleEpoch) if !met_again => met_again = true,
                 Ok(Written::StaleEpoch) => return Err(Refusal::CacheAway),

@@ -19,8 +19,8 @@ pub mod settings;
 mod writer;
 
 pub use answers::{
-    Cached, Content, Dead, Depths, Doubt, Entry, Idempotency, Lease, Logged, Looked, PendingEntry, PendingPage, Precondition,
-    Settled, State, UnsettledEntry, UnsettledPage, Write, Written,
+    Cached, Content, Dead, Depths, Doubt, Entry, Idempotency, Lease, Logged, Looked, PendingEntry, PendingPage,
+    Precondition, Settled, State, UnsettledEntry, UnsettledPage, Write, Written,
 };
 pub use cache::Cache;
 pub use connect::{ConnectError, Connector, Reading};

@@ -47,6 +47,9 @@ impl Held {
     }
 }
 
+/// Bytes that any server takes in one statement.
+const SMALL: usize = 1 << 18;
+
 impl EntityTable {
     /// Applies `rows`, which name each record once, and returns what is held of each, in their order; `None` where
     /// another record's row stands in the way of a second unique key. `stamp` (microseconds) becomes `updated_at` of
@@ -95,10 +98,14 @@ impl EntityTable {
             .await?
     }
 
-    /// Whether a statement of these rows is certainly larger than the server takes.
+    /// Whether a statement of these rows is certainly larger than the server takes. It is not asked, and nothing waits for it
+    /// to be there again, where no server that is set up with sense could find them too large.
     async fn exceeds(&self, sorted: &[&Incoming<'_>]) -> Result<bool, TableError> {
         let largest = self.statements.chunks(sorted, |row| row.bytes()).into_iter();
         let largest: usize = largest.map(|rows| rows.iter().map(|row| row.bytes()).sum()).max().unwrap_or(0);
+        if largest < SMALL {
+            return Ok(false);
+        }
         self.database
             .with(async |connection| {
                 let row = sqlx::query("SELECT @@max_allowed_packet").fetch_one(&mut **connection).await?;

@@ -243,7 +243,7 @@ async fn an_ingest_that_is_away_for_a_while_costs_no_line_and_one_that_stays_awa
 async fn a_redis_that_stands_still_is_waited_for() -> Result<()> {
     let place = Place::attached(shared::scratch("redis"));
     let redis = Box::leak(Box::new(Redis::start(&Tools::find(), &place)?));
-    let system = System::prepare(Servers { redis, ..Servers::shared() })?.up().await?;
+    let system = System::prepare(Servers { redis, ..Servers::shared() })?.with("CACHE_AWAY", "refuse").up().await?;
     let publisher = Publisher::of(&system, "people.ndjson", &lines(2000, far_apart))?.with(&["--concurrency", "8"]);
     let running = publisher.start()?;
     let until = Instant::now() + Duration::from_secs(20);

@@ -105,10 +105,10 @@ async fn check_entity(
     let topic = settings.kafka.topic(entity.name());
     let Some(found) = topics.inspect(&topic).await.with_context(|| format!("topic {topic}"))? else { return Ok(()) };
     anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
-    let dead = topics.inspect_dead(&topic).await.with_context(|| format!("topic {}", dead::topic_of(&topic)))?;
-    dead.map_or(Ok(()), |dead| fit_for_letters(&topic, &dead, found.partitions))?;
     let begun = database.partitions(entity.name()).await.map_err(|error| of_table(entity, error))?;
-    begun.map_or(Ok(()), |begun| same_partitions(&topic, found.partitions, begun))
+    begun.map_or(Ok(()), |begun| same_partitions(&topic, found.partitions, begun))?;
+    let dead = topics.inspect_dead(&topic).await.with_context(|| format!("topic {}", dead::topic_of(&topic)))?;
+    dead.map_or(Ok(()), |dead| fit_for_letters(&topic, &dead, found.partitions))
 }
 
 /// Pins the ids.
