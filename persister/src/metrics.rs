@@ -29,7 +29,7 @@ pub(crate) struct PersisterMetrics {
 }
 
 impl PersisterMetrics {
-    /// Series exist from the start, so that a rate over the first event is no surprise.
+    /// Registers all of them.
     pub(crate) fn new(metrics: &Metrics, catalog: &Catalog) -> Self {
         let this = Self {
             write_lag: metrics.histogram_vec(
@@ -84,26 +84,31 @@ impl PersisterMetrics {
                 "Settles given up because Redis did not take them in time; the sweep settles their records, and the epoch is raised",
             ),
         };
+        this.begin(catalog);
+        this
+    }
+
+    /// Series exist from the start, so that a rate over the first event is no surprise.
+    fn begin(&self, catalog: &Catalog) {
         for entity in catalog.iter().map(|entity| entity.name()) {
-            this.write_lag.with_label_values(&[entity]);
-            this.reasserted.with_label_values(&[entity]);
-            this.late.with_label_values(&[entity]);
+            self.write_lag.with_label_values(&[entity]);
+            self.reasserted.with_label_values(&[entity]);
+            self.late.with_label_values(&[entity]);
             for reason in Reason::ALL {
-                this.dead_letters.with_label_values(&[entity, reason.as_str()]);
+                self.dead_letters.with_label_values(&[entity, reason.as_str()]);
             }
             for fate in ["applied", "superseded", "dead"] {
-                this.fates.with_label_values(&[entity, fate]);
+                self.fates.with_label_values(&[entity, fate]);
             }
         }
         for kind in ["assigned", "revoked", "lost"] {
-            this.rebalances.with_label_values(&[kind]);
+            self.rebalances.with_label_values(&[kind]);
         }
         for reason in
             ["RebalanceInProgress", "IllegalGeneration", "UnknownMemberId", "RequestTimedOut", ASSIGNMENT_LOST]
         {
-            this.commit_failures.with_label_values(&[reason]);
+            self.commit_failures.with_label_values(&[reason]);
         }
-        this
     }
 
     /// A partition has a lane that does not hold: a metric that is not there would say as little as a dead persister.
