@@ -148,8 +148,9 @@ fn of_cache(sight: &Sight) -> Vec<Difference> {
 fn persisted(sight: &Sight, seen: Seen) -> Option<Difference> {
     let Some(row) = sight.row else {
         let purged = seen.content == Content::Deleted && seen.version <= sight.purged;
-        // Applied and settled since the row was looked for.
-        let applied = sight.event(seen.version).is_some_and(|content| content.agrees(seen.content));
+        // An event behind the fixed point, applied and settled since the row was looked for.
+        let applied = sight.topic.is_none_or(|event| event.version < seen.version)
+            && sight.event(seen.version).is_some_and(|content| content.agrees(seen.content));
         return (!purged && !applied).then_some(Difference::CacheWithoutRow);
     };
     match seen.version.cmp(&row.version) {
