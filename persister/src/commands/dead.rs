@@ -6,6 +6,8 @@ use service::settings::{Findings, ProcessSettings};
 use table::{Database, DatabaseSettings};
 use topic::KafkaSettings;
 
+use super::{chosen, unknown_entities};
+
 /// What to do with dead letters.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum DeadCommand {
@@ -49,13 +51,7 @@ impl AcceptSettings {
         let mut found = self.kafka.findings(None).and(self.database.findings());
         found.demand(self.until >= 0, || "--until must be an offset, 0 or more".to_owned());
         found.demand(self.partition.is_none_or(|number| number >= 0), || "--partition must be 0 or more".to_owned());
-        match (schemas::load(&self.process.schemas_dir), &self.entity) {
-            (Err(error), _) => found.faults.extend(error.faults()),
-            (Ok(catalog), Some(name)) => {
-                found.demand(catalog.get(name).is_some(), || format!("--entity: there is no schema of {name}"));
-            }
-            (Ok(_), None) => {}
-        }
+        unknown_entities(&self.process, self.entity.as_slice(), &mut found);
         found
     }
 }
@@ -63,8 +59,7 @@ impl AcceptSettings {
 pub(crate) async fn accept(settings: AcceptSettings) -> anyhow::Result<()> {
     let catalog = schemas::load(&settings.process.schemas_dir)?;
     let database = Database::new(&settings.database)?;
-    let chosen = catalog.iter().map(|entity| entity.name());
-    for name in chosen.filter(|name| settings.entity.as_deref().is_none_or(|entity| entity == *name)) {
+    for name in chosen(&catalog, settings.entity.as_slice()).map(|entity| entity.name()) {
         let partitions = database.partitions(name).await?;
         let partitions = partitions.with_context(|| format!("there is no table of {name}: run `persister migrate`"))?;
         if let Some(number) = settings.partition {
