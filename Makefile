@@ -1,7 +1,7 @@
 # Every command of this project. `make` alone lists them; settings are environment variables (`make help`).
 .DEFAULT_GOAL := help
 .PHONY: help install up up-containers up-processes down down-containers down-processes clean clean-containers \
-	clean-processes doctor test chaos lint fmt model model-short bench bench-seed dashboard
+	clean-processes doctor test chaos lint fmt model model-short bench bench-memory bench-seed dashboard
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -94,6 +94,10 @@ bench: ## what each decision costs, as ratios (ARGS="…" for some)
 	@crates/stack/packages.sh bench
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 	@$(BUILT)/bench $(ARGS)
+
+bench-memory: ## memory over 10 minutes of overload and over a backlog of 2 million events: curves, flat or not
+	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	@$(BUILT)/bench-memory $(ARGS)
 
 bench-seed: ## 1,000 writes a second for a minute over six partitions: the curve of events behind
 	$(CARGO) build --workspace --bins --profile $(PROFILE)

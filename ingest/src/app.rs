@@ -11,7 +11,8 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App as HttpApp, HttpServer, web};
 use anyhow::Context;
-use service::{Health, Metrics, Supervisor, admin, schemas, serving, supervisor};
+use service::{Health, Metrics, Supervisor, admin, process, schemas, serving};
+use tokio::net::TcpSocket;
 use topic::Publisher;
 
 use crate::http::{self, Front, HttpMetrics, Problem};
@@ -25,6 +26,13 @@ pub(crate) const HTTP_BUDGET_SECONDS: u64 = 15;
 const FLUSH_BUDGET: Duration = Duration::from_secs(10);
 /// How long tasks may take to end.
 const TASKS_BUDGET: Duration = Duration::from_secs(5);
+
+/// How long a stop in order takes at most.
+pub(crate) fn stop_budgets(stop_delay: Duration) -> Duration {
+    let budgets = [Duration::from_secs(HTTP_BUDGET_SECONDS), FLUSH_BUDGET, admin::STOP_BUDGET, TASKS_BUDGET];
+    stop_delay.saturating_add(budgets.iter().sum::<Duration>() + process::LINGER)
+}
+
 /// ingest, built and listening.
 #[derive(Debug)]
 pub struct App {
@@ -36,6 +44,8 @@ pub struct App {
     admin: ServerHandle,
     address: SocketAddr,
     admin_address: SocketAddr,
+    stop_delay: Duration,
+    stop_within: Duration,
 }
 
 impl App {
@@ -45,14 +55,16 @@ impl App {
     /// Schemas at fault, or a port that is taken. A store that is away is no error.
     pub fn build(settings: Settings) -> anyhow::Result<Self> {
         let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
-        let listener = TcpListener::bind(settings.listen).with_context(|| format!("--listen {}", settings.listen))?;
+        let listener = listen(&settings).with_context(|| format!("--listen {}", settings.listen))?;
         let address = listener.local_addr()?;
         let metrics = Metrics::new();
-        let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &["redis"]));
+        let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &["redis", "kafka"]));
         let supervisor = Supervisor::new();
         let (admin, admin_address) =
             admin::serve("ingest", settings.admin.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
                 .with_context(|| format!("--admin-listen {}", settings.admin.admin_listen))?;
+        let (stop_delay, stop_within) = (settings.stop_delay_ms, settings.stop_within_ms);
+        supervisor.watch(settings.stall_after_ms, stop_within, &metrics)?;
         let front = parts::start(&settings, &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
         let slot = Arc::clone(&front.writes.away.slot);
@@ -60,7 +72,7 @@ impl App {
             serving::supervise("http", server(&settings, front, HttpMetrics::new(&metrics), listener)?, &supervisor);
         health.set_serving(true);
         tracing::info!(%address, admin = %admin_address, "ingest takes records");
-        Ok(Self { supervisor, health, publisher, slot, http, admin, address, admin_address })
+        Ok(Self { supervisor, health, publisher, slot, http, admin, address, admin_address, stop_delay, stop_within })
     }
 
     /// Where records are taken.
@@ -80,12 +92,9 @@ impl App {
     /// # Errors
     /// A task failed, or something did not end within its budget.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
-        let stopping = self.supervisor.stopping();
-        tokio::select! {
-            signal = supervisor::terminated() => signal?,
-            () = stopping.cancelled() => {}
-        }
+        self.supervisor.until_to_stop(self.stop_within).await?;
         self.health.set_serving(false);
+        tokio::time::sleep(self.stop_delay).await;
         self.http.stop(true).await;
         let publisher = self.publisher;
         let flushed = tokio::task::spawn_blocking(move || publisher.flush(FLUSH_BUDGET)).await?;
@@ -103,8 +112,19 @@ impl App {
     }
 }
 
+/// Binds, with a bound for the connections that nobody has accepted yet.
+fn listen(settings: &Settings) -> std::io::Result<TcpListener> {
+    let address = settings.listen;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the standard library's own: a port that was in use a moment ago is ours again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(settings.connections_waiting_most)?.into_std()
+}
+
 fn server(settings: &Settings, front: Front, metrics: HttpMetrics, listener: TcpListener) -> std::io::Result<Server> {
     let front = Arc::new(front);
+    let connections = metrics.connections();
     let metrics = web::Data::new(metrics);
     let aliases = settings.route_alias.clone();
     let app = move || {
@@ -116,6 +136,9 @@ fn server(settings: &Settings, front: Front, metrics: HttpMetrics, listener: Tcp
     };
     let server = HttpServer::new(app)
         .workers(settings.http_workers)
+        .max_connections(settings.connections_most / settings.http_workers.max(1))
+        .client_request_timeout(settings.head_deadline_ms)
+        .on_connect(move |_, extensions| drop(extensions.insert(connections.open())))
         .shutdown_timeout(HTTP_BUDGET_SECONDS)
         .disable_signals()
         .listen(listener)?;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use cache::Cache;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use service::{clock, metrics};
+use service::{Pulse, clock, metrics};
 use tokio_util::sync::CancellationToken;
-use topic::{LagMetrics, Publisher};
+use topic::LagMetrics;
 
 use crate::metrics::IngestMetrics;
 
@@ -20,7 +20,6 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What waits, and where that is seen and shown.
 pub(crate) struct Observer {
     pub(crate) cache: Cache,
-    pub(crate) publisher: Publisher,
     pub(crate) metrics: IngestMetrics,
     pub(crate) lag: LagMetrics,
     /// The bounds of outbox and unsettled.
@@ -58,13 +57,13 @@ impl Headroom {
 }
 
 impl Observer {
-    /// Keeps the depths of the producer, the outbox and the unsettled up to date until `stopping`.
-    pub(crate) async fn observe(self, oldest: OutboxOldest, stopping: CancellationToken) {
-        let Self { cache, publisher, metrics, lag, most } = self;
+    /// Keeps the depths of the outbox and the unsettled up to date until `stopping`.
+    pub(crate) async fn observe(self, oldest: OutboxOldest, stopping: CancellationToken, pulse: Pulse) {
+        let Self { cache, metrics, lag, most } = self;
         let (mut outbox, mut unsettled, mut looked) = (Headroom::default(), Headroom::default(), Instant::now());
         let shown = |depth: u64| i64::try_from(depth).unwrap_or(i64::MAX);
         while !stopping.is_cancelled() {
-            metrics.producer_events.set(i64::from(publisher.in_flight()));
+            pulse.beat();
             if let Ok(depths) = cache.depths().await {
                 metrics.outbox_entries.set(shown(depths.outbox));
                 metrics.unsettled_entries.set(shown(depths.unsettled));

@@ -5,7 +5,7 @@ use record::{Catalog, Version};
 use service::metrics::CALL_SECONDS;
 use service::{Metrics, clock};
 
-use crate::http::Problem;
+use crate::http::{BODIES_FULL, Problem};
 use crate::write::Refusal;
 
 /// See the help texts.
@@ -21,7 +21,6 @@ pub(crate) struct IngestMetrics {
     pub(crate) acknowledgements_dropped: prometheus::IntCounter,
     pub(crate) store: Histogram,
     pub(crate) acknowledge: Histogram,
-    pub(crate) producer_events: IntGauge,
     pub(crate) version_lead: Gauge,
     pub(crate) replays: IntCounterVec,
     pub(crate) past_cache: IntCounterVec,
@@ -75,8 +74,6 @@ impl IngestMetrics {
                 "One event and Kafka: from handing it to the producer to the brokers' acknowledgement",
                 CALL_SECONDS,
             ),
-            producer_events: metrics
-                .gauge("producer_events", "Events that the producer holds, since no broker has acknowledged them"),
             version_lead: metrics.float_gauge(
                 "version_lead_seconds",
                 "How far the newest version is ahead of this machine's clock: grows when a clock was set back",
@@ -108,6 +105,7 @@ impl IngestMetrics {
                     self.accepted.with_label_values(&[entity, op, state]);
                 }
             }
+            self.rejected.with_label_values(&[entity, BODIES_FULL]);
             self.replays.with_label_values(&[entity]);
             self.past_cache.with_label_values(&[entity]);
             for refusal in Refusal::ALL {

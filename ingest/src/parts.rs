@@ -14,7 +14,7 @@ use topic::{LagMetrics, Publisher};
 use crate::away::Away;
 use crate::clock::ClockWatch;
 use crate::doubt::Doubts;
-use crate::http::Front;
+use crate::http::{Front, Room};
 use crate::lag::{Observer, OutboxOldest};
 use crate::metrics::IngestMetrics;
 use crate::relay::Relay;
@@ -24,8 +24,6 @@ use crate::slot::InstanceSlot;
 use crate::sweep::Sweep;
 use crate::write::WritePath;
 
-/// Acknowledgements waiting for the cache to learn of them; past it they are dropped, and the relay sends again.
-const ACKNOWLEDGED_MOST: usize = 100_000;
 /// Acknowledgements in one script call.
 const ACKNOWLEDGED_BATCH: usize = 256;
 
@@ -46,7 +44,7 @@ pub(crate) fn start(
     let connector = Connector::new(&settings.redis, watched(&clock))?;
     let cache = Cache::new(connector.clone(), settings.redis.clone(), &uuid::Uuid::now_v7().to_string());
     let (queue, writer) = WriteQueue::new(cache.clone(), settings.in_flight_most);
-    let (acknowledged, acknowledgements) = mpsc::channel(ACKNOWLEDGED_MOST);
+    let (acknowledged, acknowledgements) = mpsc::channel(settings.acknowledgements_most);
     let publisher = Publisher::new(&settings.kafka)?;
     metrics.collector(publisher.replaced());
     let database = Database::new(&settings.database)?;
@@ -54,9 +52,9 @@ pub(crate) fn start(
     connector.supervise(redis, supervisor);
     topic::watch::supervise(settings.kafka.clone(), topics.clone(), publisher.clone(), kafka.clone(), supervisor);
     database.clone().supervise(mysql.clone(), supervisor);
-    supervise_writer(writer, supervisor);
+    supervise_writer(writer.with_pulse(supervisor.pulse("write")), supervisor);
     supervise_acknowledgements(cache.clone(), acknowledgements, counted.clone(), supervisor);
-    let lag = supervise_lag(settings, topics, (&cache, &publisher), (metrics, &counted), supervisor);
+    let lag = supervise_lag(settings, topics, &cache, (metrics, &counted), supervisor);
     let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
     let tables: BTreeMap<_, _> = catalog.iter().map(|entity| (entity.name().to_owned(), table(entity))).collect();
     let relay = Relay {
@@ -69,7 +67,11 @@ pub(crate) fn start(
         metrics: counted.clone(),
     };
     let rounds = rounds(settings, relay, tables.clone(), mysql.clone(), lag);
-    supervisor.spawn("rounds", rounds.run(supervisor.stopping()));
+    supervisor.spawn("rounds", rounds.run(supervisor.stopping(), supervisor.pulse("rounds")));
+    let bodies = Room::new(settings.bodies_bytes_most);
+    show_depths(metrics, &queue, &acknowledged, &bodies);
+    publisher.show(metrics);
+    database.show(metrics);
 
     let away = Away {
         accepts: settings.cache_away == CacheAway::Accept,
@@ -99,6 +101,7 @@ pub(crate) fn start(
         writes,
         cache,
         body_bytes_most: settings.body_bytes_most,
+        bodies,
         body_deadline: settings.body_deadline_ms,
         wait_most: settings.wait_most_s,
         event_bytes_most: settings.kafka.event_bytes_most,
@@ -143,7 +146,7 @@ fn watched(clock: &Arc<ClockWatch>) -> cache::connect::Observer {
 fn supervise_lag(
     settings: &Settings,
     topics: Vec<String>,
-    (cache, publisher): (&Cache, &Publisher),
+    cache: &Cache,
     (metrics, counted): (&Metrics, &IngestMetrics),
     supervisor: &Supervisor,
 ) -> LagMetrics {
@@ -153,12 +156,11 @@ fn supervise_lag(
     metrics.collector(oldest.clone());
     let observer = Observer {
         cache: cache.clone(),
-        publisher: publisher.clone(),
         metrics: counted.clone(),
         lag: lag.clone(),
         most: (settings.redis.outbox_most, settings.redis.unsettled_most),
     };
-    supervisor.spawn("depths", observer.observe(oldest, supervisor.stopping()));
+    supervisor.spawn("depths", observer.observe(oldest, supervisor.stopping(), supervisor.pulse("depths")));
     topic::lag::supervise(settings.kafka.clone(), topics, lag.clone(), supervisor);
     lag
 }
@@ -178,8 +180,25 @@ fn supervise_slot(
         None => InstanceSlot::leased(cache.clone(), identity, settings.slot_lease_s, shown),
     };
     let slot = Arc::new(slot);
-    supervisor.spawn("slot", Arc::clone(&slot).keep(supervisor.stopping()));
+    supervisor.spawn("slot", Arc::clone(&slot).keep(supervisor.stopping(), supervisor.pulse("slot")));
     Ok(slot)
+}
+
+/// How full what has a bound is, looked up when it is asked: true also while a loop that would tell waits for a server.
+fn show_depths(metrics: &Metrics, queue: &WriteQueue, acknowledged: &mpsc::Sender<Logged>, bodies: &Room) {
+    let (queue, acknowledged) = (queue.clone(), acknowledged.clone());
+    metrics.asked("writes_waiting", "Writes that wait for Redis; at most --in-flight-most", move || queue.waiting());
+    metrics.asked(
+        "acknowledgements_waiting",
+        "Acknowledgements of the topic that wait until Redis learns of them; at most --acknowledgements-most",
+        move || acknowledged.max_capacity() - acknowledged.capacity(),
+    );
+    let bodies = bodies.clone();
+    metrics.asked(
+        "bodies_bytes",
+        "Bytes of bodies of all requests in progress; at most --bodies-bytes-most",
+        move || bodies.taken(),
+    );
 }
 
 /// HTTP has drained when the process stops its tasks, so that nothing waits in the queue any more.
@@ -201,7 +220,7 @@ fn supervise_acknowledgements(
     metrics: IngestMetrics,
     supervisor: &Supervisor,
 ) {
-    let stopping = supervisor.stopping();
+    let (stopping, pulse) = (supervisor.stopping(), supervisor.pulse("acknowledge"));
     supervisor.spawn("acknowledge", async move {
         let mut batch = Vec::with_capacity(ACKNOWLEDGED_BATCH);
         loop {
@@ -214,11 +233,13 @@ fn supervise_acknowledgements(
                 // Nobody is left to acknowledge to: the front is gone, the process is stopping.
                 return stopping.cancelled().await;
             }
+            pulse.beat();
             if let Err(error) = cache.logged(&batch).await {
                 tracing::debug!(%error, "acknowledgements");
                 metrics.acknowledgements_dropped.inc_by(batch.len() as u64);
             }
             batch.clear();
+            pulse.rest();
         }
     });
 }

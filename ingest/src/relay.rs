@@ -8,7 +8,7 @@ use std::time::Duration;
 use cache::{Cache, CacheError, Content, Logged, PendingEntry, Shard};
 use futures_util::future::join_all;
 use record::{Catalog, Change, Event, Origin};
-use service::{Dependency, FailureClass, clock};
+use service::{Dependency, FailureClass, Pulse, clock};
 use tokio_util::sync::CancellationToken;
 use topic::{KafkaSettings, Outgoing, Publisher};
 
@@ -51,10 +51,16 @@ pub(crate) struct Relay {
 impl Relay {
     /// Page by page, oldest first, until the shard has nothing old any more. What cannot be published stays, and keeps
     /// nothing behind it from the topic.
-    pub(crate) async fn relay(&self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
+    pub(crate) async fn relay(
+        &self,
+        shard: Shard,
+        stopping: &CancellationToken,
+        pulse: &Pulse,
+    ) -> Result<(), CacheError> {
         let until = clock::now_micros().saturating_sub(clock::micros(self.after));
         let mut behind = 0;
         while !stopping.is_cancelled() && self.kafka.is_up() && self.cache.claim_relay(shard, CLAIM).await? {
+            pulse.beat();
             let page = self.cache.pending(shard, behind, until, BATCH).await?;
             let Some(last) = page.behind else { break };
             behind = last;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cache::{CacheError, Shard};
 use rand::seq::SliceRandom;
+use service::Pulse;
 use tokio_util::sync::CancellationToken;
 
 use crate::doubt::Doubts;
@@ -29,18 +30,21 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    pub(crate) async fn run(mut self, stopping: CancellationToken) {
+    pub(crate) async fn run(mut self, stopping: CancellationToken, pulse: Pulse) {
         let mut shards: Vec<_> = Shard::all().collect();
         while !stopping.is_cancelled() {
             shards.shuffle(&mut rand::rng());
             for shard in &shards {
-                if let Err(error) = self.visit(*shard, &stopping).await {
+                pulse.beat();
+                if let Err(error) = self.visit(*shard, &stopping, &pulse).await {
                     tracing::debug!(%error, shard = shard.number(), "relay and sweep");
                 }
             }
+            pulse.beat();
             if let Err(error) = self.doubts.end().await {
                 tracing::debug!(%error, "doubts");
             }
+            pulse.rest();
             tokio::select! {
                 () = tokio::time::sleep(EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
                 () = stopping.cancelled() => {}
@@ -48,8 +52,8 @@ impl Rounds {
         }
     }
 
-    async fn visit(&mut self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
-        self.relay.relay(shard, stopping).await?;
-        self.sweep.sweep(shard, stopping).await
+    async fn visit(&mut self, shard: Shard, stopping: &CancellationToken, pulse: &Pulse) -> Result<(), CacheError> {
+        self.relay.relay(shard, stopping, pulse).await?;
+        self.sweep.sweep(shard, stopping, pulse).await
     }
 }

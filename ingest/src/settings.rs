@@ -12,7 +12,7 @@ use table::DatabaseSettings;
 use topic::KafkaSettings;
 
 use crate::App;
-use crate::app::HTTP_BUDGET_SECONDS;
+use crate::app::{HTTP_BUDGET_SECONDS, stop_budgets};
 
 /// Takes records over HTTP, into Redis and the topic.
 #[derive(Clone, Debug, clap::Parser)]
@@ -67,6 +67,22 @@ pub struct Settings {
     #[arg(long, env = "BODY_DEADLINE_MS", default_value = "10000", value_parser = millis)]
     pub body_deadline_ms: Duration,
 
+    /// Most bytes of bodies of all requests in progress together, from their arrival to their answer; past it 503.
+    #[arg(long, env = "BODIES_BYTES_MOST", default_value = "67108864")]
+    pub bodies_bytes_most: usize,
+
+    /// How long a client may take to send the head of a request; then 408.
+    #[arg(long, env = "HEAD_DEADLINE_MS", default_value = "5000", value_parser = millis)]
+    pub head_deadline_ms: Duration,
+
+    /// Most connections that are served at one time, spread over the threads; past it a new one waits to be accepted.
+    #[arg(long, env = "CONNECTIONS_MOST", default_value = "10000")]
+    pub connections_most: usize,
+
+    /// Most connections that wait to be accepted; past it the system refuses to answer them.
+    #[arg(long, env = "CONNECTIONS_WAITING_MOST", default_value = "1024")]
+    pub connections_waiting_most: u32,
+
     /// Most writes that wait for Redis at one time; past it 503.
     #[arg(long, env = "IN_FLIGHT_MOST", default_value = "4096")]
     pub in_flight_most: usize,
@@ -104,6 +120,24 @@ pub struct Settings {
     /// How long a leased slot stays this process' own after Redis went away.
     #[arg(long, env = "SLOT_LEASE_S", default_value = "3600", value_parser = seconds)]
     pub slot_lease_s: Duration,
+
+    /// Most acknowledgements of the topic that wait until Redis learns of them; past it they are dropped, and the relay
+    /// sends their events again.
+    #[arg(long, env = "ACKNOWLEDGEMENTS_MOST", default_value = "100000")]
+    pub acknowledgements_most: usize,
+
+    /// How long requests are taken after the readiness has fallen, so that a balancer sees it before it is refused.
+    #[arg(long, env = "STOP_DELAY_MS", default_value = "1000", value_parser = millis)]
+    pub stop_delay_ms: Duration,
+
+    /// How long a stop in order may take in all; then, and when it is asked a second time, the process ends as it is. Nothing is lost
+    /// by that: whoever comes next does what was left.
+    #[arg(long, env = "STOP_WITHIN_MS", default_value = "40000", value_parser = millis)]
+    pub stop_within_ms: Duration,
+
+    /// How long a task may be at work without a sign of life; then the process ends in order, with a failure.
+    #[arg(long, env = "STALL_AFTER_MS", default_value = "60000", value_parser = millis)]
+    pub stall_after_ms: Duration,
 
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
@@ -185,7 +219,17 @@ impl Settings {
             ("--in-flight-most", self.in_flight_most),
             ("--http-workers", self.http_workers),
             ("--body-bytes-most", self.body_bytes_most),
+            ("--acknowledgements-most", self.acknowledgements_most),
+            ("--connections-waiting-most", self.connections_waiting_most as usize),
         ]);
+        found.demand(self.bodies_bytes_most >= self.body_bytes_most, || {
+            "--bodies-bytes-most must be at least --body-bytes-most: the largest body would never find room".to_owned()
+        });
+        // Each thread has its share.
+        found.demand(self.connections_most >= self.http_workers, || {
+            "--connections-most must be at least --http-workers".to_owned()
+        });
+        found = found.and(self.stall());
         found.demand(!same_port(self.listen, self.admin.admin_listen), || {
             "--listen and --admin-listen must not be the same: give them two ports".to_owned()
         });
@@ -198,6 +242,10 @@ impl Settings {
                  when the process stops: longer waits are cut off then"
             ));
         }
+        let stop = stop_budgets(self.stop_delay_ms);
+        if self.stop_within_ms < stop {
+            found.warnings.push(format!("--stop-within-ms is less than the {stop:?} that a stop in order may take"));
+        }
         if self.body_deadline_ms + self.answer_deadline_ms > Duration::from_secs(HTTP_BUDGET_SECONDS) {
             found.warnings.push(format!(
                 "--body-deadline-ms and --answer-deadline-ms are together more than the {HTTP_BUDGET_SECONDS} s that requests \
@@ -208,6 +256,18 @@ impl Settings {
             Ok(catalog) => found.faults.extend(self.aliases(&catalog)),
             Err(error) => found.faults.extend(error.faults()),
         }
+        found
+    }
+
+    /// A store that is away, or does not answer, must never look like a task that stalls.
+    fn stall(&self) -> Findings {
+        let mut found = Findings::default();
+        let longest = [
+            ("20 times --redis-timeout-ms", self.redis.redis_timeout_ms * 20),
+            ("--produce-deadline-ms", self.kafka.produce_deadline_ms),
+            ("--database-timeout-ms", self.database.database_timeout_ms),
+        ];
+        found.outlasts("--stall-after-ms", self.stall_after_ms, longest);
         found
     }
 

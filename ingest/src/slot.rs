@@ -8,7 +8,7 @@ use std::time::Duration;
 use cache::Cache;
 use prometheus::IntGauge;
 use record::Slot;
-use service::clock;
+use service::{Pulse, clock};
 use tokio_util::sync::CancellationToken;
 
 /// How often a lease is renewed. Often, so that whoever lost it with what Redis lost learns of it soon.
@@ -64,8 +64,9 @@ impl InstanceSlot {
     }
 
     /// Renews the lease until `stopping`.
-    pub(crate) async fn keep(self: Arc<Self>, stopping: CancellationToken) {
+    pub(crate) async fn keep(self: Arc<Self>, stopping: CancellationToken, pulse: Pulse) {
         while !stopping.is_cancelled() {
+            pulse.beat();
             if let Some(identity) = &self.identity
                 && !self.given_back.load(Ordering::Relaxed)
             {
@@ -73,6 +74,7 @@ impl InstanceSlot {
             }
             let slot = self.at(clock::monotonic_micros(), clock::now_micros());
             self.shown.set(slot.map_or(0, |slot| slot.get().into()));
+            pulse.rest();
             tokio::select! {
                 () = tokio::time::sleep(if slot.is_some() { EVERY } else { SOON }) => {}
                 () = stopping.cancelled() => {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cache::{Cache, CacheError, Logged, Settled, Shard, State, UnsettledEntry};
 use futures_util::future::join_all;
-use service::{Dependency, clock};
+use service::{Dependency, Pulse, clock};
 use table::EntityTable;
 use tokio_util::sync::CancellationToken;
 use topic::{Drained, KafkaSettings, LagMetrics, Partition};
@@ -43,10 +43,16 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     /// With MySQL away nothing is known, and nothing is done.
-    pub(crate) async fn sweep(&mut self, shard: Shard, stopping: &CancellationToken) -> Result<(), CacheError> {
+    pub(crate) async fn sweep(
+        &mut self,
+        shard: Shard,
+        stopping: &CancellationToken,
+        pulse: &Pulse,
+    ) -> Result<(), CacheError> {
         let until = clock::now_micros().saturating_sub(clock::micros(self.after));
         let mut behind = self.seen.remove(&shard).unwrap_or(0);
         for _ in 0..LOOKS {
+            pulse.beat();
             if stopping.is_cancelled() || !self.mysql.is_up() || !self.cache.claim_relay(shard, CLAIM).await? {
                 break;
             }

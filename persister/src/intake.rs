@@ -7,7 +7,7 @@ use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use service::{FailureClass, Health, Supervisor, fail_points};
+use service::{FailureClass, Health, Pulse, Supervisor, fail_points};
 use table::EntityTable;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -99,9 +99,11 @@ impl Lanes {
             dead: Brake::new(self.dead_most),
             late: Brake::new(self.late_most),
             accepted: None,
+            pulse: self.supervisor.pulse("lane"),
         };
         self.offsets().begin(partition.clone(), generation);
         self.surroundings.metrics.opened(partition);
+        self.surroundings.metrics.depths.opened(partition, &queue, &queued_bytes);
         let _entered = self.runtime.enter();
         self.supervisor.spawn_passing("lane", async move {
             lane.run().await;
@@ -241,9 +243,11 @@ pub(crate) fn poll(
     consumer: Consumer<Lanes>,
     commit_every: Duration,
     stopping: &CancellationToken,
+    pulse: &Pulse,
 ) -> Result<(), TopicError> {
     let (mut served, mut said) = (Instant::now(), Said::default());
     while !stopping.is_cancelled() {
+        pulse.beat();
         take(&consumer, &mut said)?;
         resume(&consumer);
         if served.elapsed() >= commit_every {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use cache::{Dead, Settled};
 use record::SchemaId;
-use service::{FailureClass, clock, fail_points};
+use service::{FailureClass, Pulse, clock, fail_points};
 use table::{EntityTable, Held};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,7 @@ pub(crate) struct Lane {
     pub(crate) late: Brake,
     /// Up to where an operator has let both go.
     pub(crate) accepted: Option<i64>,
+    pub(crate) pulse: Pulse,
 }
 
 /// What became of a part of a batch.
@@ -83,6 +84,7 @@ impl Lane {
             if self.bring_all(batch).await.is_break() {
                 return;
             }
+            self.pulse.rest();
         }
     }
 
@@ -121,6 +123,7 @@ impl Lane {
                 Brought::Before(at, _) if at > 0 => parts.cut(part.clone(), part.start + at),
                 Brought::Before(_, obstacle) => {
                     batch.drain(..part.start);
+                    self.pulse.rest();
                     self.stand(&mut batch, obstacle).await?;
                     parts = Parts::of(batch.len());
                 }
@@ -168,10 +171,15 @@ impl Lane {
     {
         let mut hold = Hold::new(&self.partition, &self.surroundings.metrics);
         loop {
+            self.pulse.beat();
             match step().await {
                 Ok(done) => return ControlFlow::Continue(done),
-                Err(error) if hold.wait(&error, &self.draining).await => {}
-                Err(_) => return ControlFlow::Break(()),
+                Err(error) => {
+                    self.pulse.rest();
+                    if !hold.wait(&error, &self.draining).await {
+                        return ControlFlow::Break(());
+                    }
+                }
             }
         }
     }
@@ -256,6 +264,7 @@ impl Lane {
         let (publisher, topic) = (&self.surroundings.publisher, &*self.partition.topic);
         let reasserted = self.surroundings.metrics.reasserted.with_label_values(&[self.entity()]);
         for (record, held) in records.iter().zip(held) {
+            self.pulse.beat();
             if reassert::is_late(record, held) {
                 reassert::bury_late(publisher, topic, &record.id, held.version).await?;
                 self.surroundings.metrics.late.with_label_values(&[self.entity()]).inc();
@@ -265,6 +274,7 @@ impl Lane {
             }
         }
         for letter in dead::tails(onward, letters) {
+            self.pulse.beat();
             if reassert::reassert_behind(&self.table, publisher, topic, letter).await? {
                 reasserted.inc();
             }

@@ -9,6 +9,7 @@ pub mod commands;
 mod commit;
 mod dead;
 mod decode;
+mod depth;
 mod hold;
 mod intake;
 mod lane;

@@ -6,6 +6,7 @@ use service::Metrics;
 use service::metrics::{CALL_SECONDS, LAG_SECONDS};
 use topic::Partition;
 
+use crate::depth::LaneDepths;
 use crate::hold;
 
 /// Librdkafka's name, for offsets of a partition that is another member's by now: they are not even sent.
@@ -26,6 +27,7 @@ pub(crate) struct PersisterMetrics {
     pub(crate) rebalances: IntCounterVec,
     pub(crate) offset_resets: IntCounter,
     pub(crate) settles_dropped: IntCounter,
+    pub(crate) depths: LaneDepths,
 }
 
 impl PersisterMetrics {
@@ -83,7 +85,9 @@ impl PersisterMetrics {
                 "settles_dropped_total",
                 "Settles given up because Redis did not take them in time; the sweep settles their records, and the epoch is raised",
             ),
+            depths: LaneDepths::new(),
         };
+        metrics.collector(this.depths.clone());
         this.begin(catalog);
         this
     }

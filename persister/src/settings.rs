@@ -11,6 +11,8 @@ use topic::{KafkaSettings, MemberSettings};
 
 use crate::brake::Allowance;
 
+use crate::commands::stop_budgets;
+
 /// Where the service shows itself.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Process")]
@@ -107,6 +109,15 @@ pub struct RunSettings {
     #[arg(long, env = "UNKNOWN_SCHEMA_HOLD_MS", default_value = "900000", value_parser = millis)]
     pub unknown_schema_hold_ms: Duration,
 
+    /// How long a stop in order may take in all; then, and when it is asked a second time, the process ends as it is. Nothing is lost
+    /// by that: whoever comes next does what was left.
+    #[arg(long, env = "STOP_WITHIN_MS", default_value = "60000", value_parser = millis)]
+    pub stop_within_ms: Duration,
+
+    /// How long a task may be at work without a sign of life; then the process ends in order, with a failure.
+    #[arg(long, env = "STALL_AFTER_MS", default_value = "60000", value_parser = millis)]
+    pub stall_after_ms: Duration,
+
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -151,6 +162,18 @@ impl RunSettings {
         found.demand(self.drain_deadline_ms < self.member.poll_interval_most_ms, || {
             "--drain-deadline-ms must be shorter than --poll-interval-most-ms".to_owned()
         });
+        // A store that is away, or does not answer, must never look like a task that stalls.
+        let longest = [
+            ("20 times --redis-timeout-ms", self.redis.redis_timeout_ms * 20),
+            ("--produce-deadline-ms", self.kafka.produce_deadline_ms),
+            ("--database-timeout-ms", self.database.database_timeout_ms),
+            ("--drain-deadline-ms", self.drain_deadline_ms),
+        ];
+        found.outlasts("--stall-after-ms", self.stall_after_ms, longest);
+        let stop = stop_budgets(self.drain_deadline_ms);
+        if self.stop_within_ms < stop {
+            found.warnings.push(format!("--stop-within-ms is less than the {stop:?} that a stop in order may take"));
+        }
         // What a clock within its bounds may give is not from the future.
         found.demand(self.future_most_ms >= self.redis.clock_skew_ms, || {
             "--future-most-ms must be at least --clock-skew-ms".to_owned()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cache::{Cache, CacheError, Dead, Settled};
 use prometheus::IntCounter;
-use service::{Backoff, FailureClass};
+use service::{Backoff, FailureClass, Metrics, Pulse};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -52,16 +52,27 @@ impl Settler {
     }
 }
 
+impl Settler {
+    /// Shows how many wait. The gauge keeps no sender: the queue ends when the last lane does.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        let (queue, most) = (self.queue.downgrade(), self.queue.max_capacity());
+        metrics.asked("settles_waiting", "Settles that wait for Redis; at most --settles-most", move || {
+            queue.upgrade().map_or(0, |queue| most - queue.capacity())
+        });
+    }
+}
+
 /// Delivers settles until no lane is left to hand any in. Once `stopping`, what Redis does not take is given up.
 pub(crate) async fn deliver(
     cache: Cache,
     mut queued: mpsc::Receiver<Outcome>,
     dropped: IntCounter,
     stopping: CancellationToken,
+    pulse: Pulse,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while queued.recv_many(&mut batch, BATCH).await > 0 {
-        if !delivered(&cache, &batch, &stopping).await {
+        if !delivered(&cache, &batch, &stopping, &pulse).await {
             dropped.inc_by((batch.len() + queued.len()) as u64);
             return;
         }
@@ -70,8 +81,9 @@ pub(crate) async fn deliver(
 }
 
 /// `false`: Redis does not take it and the process is to stop.
-async fn delivered(cache: &Cache, batch: &[Outcome], stopping: &CancellationToken) -> bool {
+async fn delivered(cache: &Cache, batch: &[Outcome], stopping: &CancellationToken, pulse: &Pulse) -> bool {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+    pulse.beat();
     while let Err(error) = tell(cache, batch).await {
         if backoff.attempts() == 0 && error.class() == FailureClass::Fatal {
             tracing::error!(%error, "settles wait: {error}");
@@ -80,7 +92,9 @@ async fn delivered(cache: &Cache, batch: &[Outcome], stopping: &CancellationToke
             () = tokio::time::sleep(backoff.next(rand::random())) => {}
             () = stopping.cancelled() => return false,
         }
+        pulse.beat();
     }
+    pulse.rest();
     true
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, InfoDict, RedisError, ServerErrorKind};
-use service::{Backoff, Dependency, Supervisor, clock};
+use service::{Backoff, Dependency, Pulse, Supervisor, clock};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +68,7 @@ pub struct Connector {
     look_again: Arc<Notify>,
     life: Arc<Life>,
     meeting: Arc<Mutex<()>>,
+    pulse: Arc<Pulse>,
 }
 
 impl std::fmt::Debug for Connector {
@@ -92,14 +93,16 @@ impl Connector {
             look_again: Arc::default(),
             life: Arc::default(),
             meeting: Arc::default(),
+            pulse: Arc::new(Pulse::unwatched()),
         })
     }
 
     /// Runs [`Connector::run`] for the life of the process.
     pub fn supervise(self, redis: Dependency, supervisor: &Supervisor) {
         let stopping = supervisor.stopping();
+        let this = Self { pulse: Arc::new(supervisor.pulse("redis")), ..self };
         supervisor.spawn("redis", async move {
-            if let Err(error) = self.run(&redis, &stopping).await {
+            if let Err(error) = this.run(&redis, &stopping).await {
                 tracing::error!(%error, "this Redis must not be used: {error}");
             }
         });
@@ -112,6 +115,7 @@ impl Connector {
     pub async fn run(&self, redis: &Dependency, stopping: &CancellationToken) -> Result<(), ConnectError> {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         for number in 1.. {
+            self.pulse.beat();
             match self.connect().await? {
                 Ok(connection) => {
                     backoff.reset();
@@ -268,6 +272,7 @@ impl Connector {
         stopping: &CancellationToken,
     ) -> Result<(), ConnectError> {
         while self.broken.load(Ordering::Relaxed) < number {
+            self.pulse.beat();
             if let Err(error) = self.probe(&mut connection).await? {
                 tracing::debug!(%error, "Redis did not answer the probe");
                 break;

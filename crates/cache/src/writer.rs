@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use record::{Slot, Version, issue_away};
+use service::Pulse;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +27,7 @@ pub struct Writer {
     cache: Cache,
     queued: mpsc::Receiver<Queued>,
     seen: Arc<AtomicU64>,
+    pulse: Pulse,
 }
 
 impl WriteQueue {
@@ -34,7 +36,7 @@ impl WriteQueue {
     pub fn new(cache: Cache, most: usize) -> (Self, Writer) {
         let (queue, queued) = mpsc::channel(most);
         let seen = Arc::new(AtomicU64::new(0));
-        (Self { queue, seen: Arc::clone(&seen) }, Writer { cache, queued, seen })
+        (Self { queue, seen: Arc::clone(&seen) }, Writer { cache, queued, seen, pulse: Pulse::unwatched() })
     }
 
     /// R5 for one write.
@@ -64,6 +66,12 @@ impl WriteQueue {
         issue(before.unwrap_or_else(|seen| seen))
     }
 
+    /// Writes that wait for their turn.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// The highest version that the process has seen (`seen` in R1).
     #[must_use]
     pub fn seen(&self) -> u64 {
@@ -72,15 +80,23 @@ impl WriteQueue {
 }
 
 impl Writer {
+    /// The same, giving signs of life.
+    #[must_use]
+    pub fn with_pulse(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
+    }
+
     /// Runs until every [`WriteQueue`] is gone and the queue is empty.
     pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(MOST_WRITES);
         while self.queued.recv_many(&mut batch, MOST_WRITES).await > 0 {
+            self.pulse.beat();
             // Whoever has given up meanwhile gets no write: its client has another answer by now.
             batch.retain(|(_, answer)| !answer.is_closed());
             if !batch.is_empty() {
                 self.write(&mut batch).await;
             }
+            self.pulse.rest();
         }
     }
 

@@ -3,16 +3,23 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
 use serde_json::json;
 
-use crate::{Health, Metrics, Readiness, Supervisor, serving};
+use crate::{Health, Metrics, Pulses, Readiness, Supervisor, serving};
+
+/// Beyond them a connection waits: nobody but probes and Prometheus comes here.
+const CONNECTIONS_MOST: usize = 64;
+/// How long answers in progress may take once the process stops.
+pub const STOP_BUDGET: Duration = Duration::from_secs(2);
 
 struct Shown {
     service: &'static str,
     health: Arc<Health>,
     metrics: Metrics,
+    pulses: Pulses,
 }
 
 /// Binds the admin server and runs it until the returned handle stops it. The address actually bound is returned too, for
@@ -29,17 +36,31 @@ pub fn serve(
 ) -> std::io::Result<(ServerHandle, SocketAddr)> {
     let listener = TcpListener::bind(address)?;
     let bound = listener.local_addr()?;
-    let shown = web::Data::new(Shown { service, health, metrics });
+    let shown = web::Data::new(Shown { service, health, metrics, pulses: supervisor.pulses().clone() });
     let app = move || {
         App::new()
             .app_data(shown.clone())
             .route("/", web::get().to(page))
-            .route("/livez", web::get().to(|| async { HttpResponse::Ok().body("live\n") }))
+            .route("/livez", web::get().to(livez))
             .route("/readyz", web::get().to(readyz))
             .route("/metrics", web::get().to(metrics_text))
     };
-    let server = HttpServer::new(app).workers(1).max_connections(64).disable_signals().listen(listener)?.run();
+    let server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(CONNECTIONS_MOST)
+        .shutdown_timeout(STOP_BUDGET.as_secs())
+        .disable_signals()
+        .listen(listener)?
+        .run();
     Ok((serving::supervise("admin", server, supervisor), bound))
+}
+
+/// Whether every task gets on. A process that does not ends by itself; this is for whoever looks before it has.
+async fn livez(shown: web::Data<Shown>) -> HttpResponse {
+    match shown.pulses.stalled() {
+        stalled if stalled.is_empty() => HttpResponse::Ok().body("live\n"),
+        stalled => HttpResponse::ServiceUnavailable().body(format!("stalled: {}\n", stalled.join(", "))),
+    }
 }
 
 async fn readyz(shown: web::Data<Shown>, query: web::Query<std::collections::HashMap<String, String>>) -> HttpResponse {
@@ -56,7 +77,9 @@ async fn readyz(shown: web::Data<Shown>, query: web::Query<std::collections::Has
         .dependencies()
         .map(|(name, up)| (name.to_owned(), json!(if up { "up" } else { "away" })))
         .collect();
-    answer.json(json!({ "status": readiness.as_str(), "dependencies": dependencies }))
+    let tasks: serde_json::Map<_, _> =
+        shown.pulses.gaits().into_iter().map(|(name, gait)| (name.to_owned(), json!(gait.as_str()))).collect();
+    answer.json(json!({ "status": readiness.as_str(), "dependencies": dependencies, "tasks": tasks }))
 }
 
 async fn metrics_text(shown: web::Data<Shown>) -> HttpResponse {

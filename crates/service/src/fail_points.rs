@@ -7,12 +7,13 @@
 //! thread.
 
 /// The places, so that a test cannot name one that is not there.
-pub const PLACES: [&str; 8] = [
+pub const PLACES: [&str; 9] = [
     LANE_APPLIED,
     TABLE_WRITTEN,
     INTAKE_REVOKING,
     LETTERS_ACKNOWLEDGED,
     LETTERS_NOTED,
+    STOP_BEGUN,
     BUG_COMMIT_BEFORE_APPLY,
     BUG_VERSION_FIRST,
     BUG_PHYSICAL_DELETE,
@@ -42,6 +43,26 @@ pub const BUG_VERSION_FIRST: &str = "bug.version-first";
 /// Another: a deleted row is removed instead of becoming a tombstone.
 pub const BUG_PHYSICAL_DELETE: &str = "bug.physical-delete";
 
+/// The process was told to stop, and has done nothing about it yet.
+pub const STOP_BEGUN: &str = "stop.begun";
+
+/// The tasks that may be held or made to panic at their next beat: `FAILPOINTS=task.rounds=pause`.
+pub const TASKS: [&str; 13] = [
+    "task.acknowledge",
+    "task.depths",
+    "task.intake",
+    "task.kafka",
+    "task.lag",
+    "task.lane",
+    "task.mysql",
+    "task.redis",
+    "task.rounds",
+    "task.runtime",
+    "task.settle",
+    "task.slot",
+    "task.write",
+];
+
 /// Whether this build has any.
 #[must_use]
 pub const fn built() -> bool {
@@ -51,13 +72,14 @@ pub const fn built() -> bool {
 /// Takes in what the environment asks for, for as long as the answer lives.
 ///
 /// # Panics
-/// `FAILPOINTS` is not in the syntax of the `fail` crate, or names no place of [`PLACES`].
+/// `FAILPOINTS` is not in the syntax of the `fail` crate, or names no place of [`PLACES`] or [`TASKS`].
 #[must_use]
 pub fn armed() -> Option<fail::FailScenario<'static>> {
     built().then(|| {
         let scenario = fail::FailScenario::setup();
         for (name, _) in fail::list() {
-            assert!(PLACES.contains(&name.as_str()), "FAILPOINTS: there is no place {name}, only {PLACES:?}");
+            let known = PLACES.contains(&name.as_str()) || TASKS.contains(&name.as_str());
+            assert!(known, "FAILPOINTS: there is no place {name}, only {PLACES:?} and {TASKS:?}");
         }
         scenario
     })
@@ -78,6 +100,17 @@ pub fn told(place: &'static str) -> bool {
     let _: &str = place;
     fail::fail_point!(place, |_| true);
     false
+}
+
+/// Says that the task beats (`service::pulse`).
+#[inline]
+pub(crate) fn beaten(task: &'static str) {
+    if built() {
+        let place = format!("task.{task}");
+        // Without the feature the macro is empty.
+        let _: &str = &place;
+        fail::fail_point!(&place, |_| std::process::abort());
+    }
 }
 
 #[cfg(test)]

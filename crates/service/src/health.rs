@@ -82,21 +82,21 @@ impl Readiness {
 pub struct Health {
     serving: AtomicBool,
     dependencies: BTreeMap<&'static str, Dependency>,
-    required: &'static [&'static str],
+    enough: &'static [&'static str],
 }
 
 impl Health {
-    /// Registers a gauge for each of `names`; nothing is up and nothing is served yet. Without one of `required` the
-    /// process is not ready; without one of the others it is degraded.
+    /// Registers a gauge for each of `names`; nothing is up and nothing is served yet. While none of `enough` is up the
+    /// process is not ready; without any other it is degraded. An empty `enough` asks for nothing.
     #[must_use]
-    pub fn new(metrics: &Metrics, names: &[&'static str], required: &'static [&'static str]) -> Self {
+    pub fn new(metrics: &Metrics, names: &[&'static str], enough: &'static [&'static str]) -> Self {
         let up =
             metrics.gauge_vec("dependency_up", "1 while the dependency answers, 0 while it does not", &["dependency"]);
         let dependency = |&name| {
             let gauge = up.with_label_values(&[name]);
             (name, Dependency::new(name, gauge))
         };
-        Self { serving: AtomicBool::new(false), dependencies: names.iter().map(dependency).collect(), required }
+        Self { serving: AtomicBool::new(false), dependencies: names.iter().map(dependency).collect(), enough }
     }
 
     /// The handle through which a store's owner reports; `None` for a name that was not given to [`Health::new`].
@@ -110,11 +110,18 @@ impl Health {
         self.serving.store(serving, Ordering::Relaxed);
     }
 
+    /// Whether the process accepts work.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
     /// The state right now.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let away = |name: &&'static str| !self.dependencies.get(name).is_some_and(Dependency::is_up);
-        if !self.serving.load(Ordering::Relaxed) || self.required.iter().any(away) {
+        let up = |name: &&'static str| self.dependencies.get(name).is_some_and(Dependency::is_up);
+        let enough = self.enough.is_empty() || self.enough.iter().any(up);
+        if !self.is_serving() || !enough {
             Readiness::NotReady
         } else if self.dependencies.values().all(Dependency::is_up) {
             Readiness::Ready
@@ -126,5 +133,25 @@ impl Health {
     /// Each dependency and whether it is up, by name.
     pub fn dependencies(&self) -> impl Iterator<Item = (&'static str, bool)> + '_ {
         self.dependencies.iter().map(|(name, dependency)| (*name, dependency.is_up()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g5_ready_is_who_can_accept_work_with_any_one_store_away() {
+        let (redis, kafka, mysql) = ("redis", "kafka", "mysql");
+        for up in [&[][..], &[redis], &[kafka], &[mysql], &[redis, kafka], &[redis, mysql], &[kafka, mysql]] {
+            let health = Health::new(&Metrics::new(), &[redis, kafka, mysql], &["redis", "kafka"]);
+            health.set_serving(true);
+            up.iter().for_each(|name| health.dependency(name).unwrap().answers());
+            let accepts = up.contains(&redis) || up.contains(&kafka);
+            let said = if accepts { Readiness::Degraded } else { Readiness::NotReady };
+            assert_eq!(health.readiness(), said, "with {up:?}");
+            health.set_serving(false);
+            assert_eq!(health.readiness(), Readiness::NotReady, "it is to stop");
+        }
     }
 }

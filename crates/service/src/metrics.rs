@@ -1,7 +1,8 @@
 //! The registry of one process. Every name gets the prefix `write_behind_` here, so that no caller can forget it;
 //! the two families whose names the field has settled (`http_*`, `kafka_consumergroup_lag`) are registered bare.
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -77,6 +78,12 @@ impl Metrics {
         self.register(HistogramVec::new(opts, labels))
     }
 
+    /// A gauge that is asked when it is scraped: of what a loop would show too late, or not at all while it waits.
+    pub fn asked(&self, name: &str, help: &str, value: impl Fn() -> usize + Send + Sync + 'static) {
+        let gauge = IntGauge::with_opts(prefixed(name, help)).expect(UNIQUE);
+        self.collector(Asked { gauge, value });
+    }
+
     /// Registers a collector that computes its values when it is scraped, or one with a name of the field's own.
     pub fn collector(&self, collector: impl Collector + 'static) {
         self.registry.register(Box::new(collector)).expect(UNIQUE);
@@ -96,6 +103,22 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+struct Asked<F> {
+    gauge: IntGauge,
+    value: F,
+}
+
+impl<F: Fn() -> usize + Send + Sync> Collector for Asked<F> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(i64::try_from((self.value)()).unwrap_or(i64::MAX));
+        self.gauge.collect()
     }
 }
 

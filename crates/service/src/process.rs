@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::settings::{Environment, Findings, ProcessSettings, print, read};
 
 /// How long blocking calls may go on after everything else has ended.
-const LINGER: Duration = Duration::from_secs(3);
+pub const LINGER: Duration = Duration::from_secs(3);
 /// Settings at fault, as clap has it for a command line that it does not understand.
 const SETTINGS_AT_FAULT: u8 = 2;
 
@@ -125,6 +125,19 @@ pub fn run(log: &str, main: impl Future<Output = anyhow::Result<()>>) -> ExitCod
     // What still waits for a server that does not answer must not keep the process from its end.
     runtime.shutdown_timeout(LINGER);
     code
+}
+
+/// Ends the process as it is when it has not ended by itself within `budget`. Blocks: for a plain thread, since what keeps the
+/// process may keep its runtime, too.
+pub(crate) fn end_within(budget: Duration) {
+    std::thread::sleep(budget);
+    end(&format!("not stopped in order within {budget:?}"));
+}
+
+/// Ends the process as it is.
+pub(crate) fn end(why: &str) {
+    tracing::error!("{why}: the process ends as it is");
+    std::process::exit(1);
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

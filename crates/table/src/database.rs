@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use service::{Dependency, Supervisor};
+use service::{Dependency, Metrics, Pulse, Supervisor};
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, MySql, MySqlPool};
@@ -36,6 +36,7 @@ pub struct Database {
     /// As many as the pool has connections, so that a pool which gives none in time could not make one: sqlx has one
     /// error for "all in use" and "the server is away".
     turns: Arc<Semaphore>,
+    most: usize,
     timeout: Duration,
 }
 
@@ -59,8 +60,24 @@ impl Database {
                 })
             })
             .connect_lazy_with(options);
-        let turns = Arc::new(Semaphore::new(settings.database_connections as usize));
-        Ok(Self { pool, turns, timeout: settings.database_timeout_ms })
+        let most = settings.database_connections as usize;
+        Ok(Self { pool, turns: Arc::new(Semaphore::new(most)), most, timeout: settings.database_timeout_ms })
+    }
+
+    /// Connections in use at the moment, of at most `--database-connections`.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.most.saturating_sub(self.turns.available_permits())
+    }
+
+    /// Shows that.
+    pub fn show(&self, metrics: &Metrics) {
+        let this = self.clone();
+        metrics.asked(
+            "database_connections_in_use",
+            "Connections to the database in use; at most --database-connections",
+            move || this.in_use(),
+        );
     }
 
     /// Asks the database for a sign of life.
@@ -142,13 +159,14 @@ impl Database {
 
     /// Runs [`Database::watch`] for the life of the process.
     pub fn supervise(self, mysql: Dependency, supervisor: &Supervisor) {
-        let stopping = supervisor.stopping();
-        supervisor.spawn("mysql", async move { self.watch(&mysql, &stopping).await });
+        let (stopping, pulse) = (supervisor.stopping(), supervisor.pulse("mysql"));
+        supervisor.spawn("mysql", async move { self.watch(&mysql, &stopping, &pulse).await });
     }
 
     /// Reports on `mysql` until `stopping`.
-    pub async fn watch(&self, mysql: &Dependency, stopping: &CancellationToken) {
+    pub async fn watch(&self, mysql: &Dependency, stopping: &CancellationToken, pulse: &Pulse) {
         while !stopping.is_cancelled() {
+            pulse.beat();
             match self.ping().await {
                 // All of our connections in use is our own doing, not the server's.
                 Ok(()) | Err(TableError::Saturated) => mysql.answers(),

@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use service::metrics::prefixed;
-use service::{Supervisor, clock};
+use service::{Pulse, Supervisor, clock};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Quiet, Reporting};
@@ -159,9 +159,9 @@ fn birth_micros(message: &BorrowedMessage<'_>) -> u64 {
 
 /// Runs [`observe`] on a thread of its own for the life of the process.
 pub fn supervise(settings: KafkaSettings, topics: Vec<String>, metrics: LagMetrics, supervisor: &Supervisor) {
-    let stopping = supervisor.stopping();
+    let (stopping, pulse) = (supervisor.stopping(), supervisor.pulse("lag"));
     supervisor.spawn("lag", async move {
-        let looking = tokio::task::spawn_blocking(move || observe(&settings, &topics, &metrics, &stopping));
+        let looking = tokio::task::spawn_blocking(move || observe(&settings, &topics, &metrics, &stopping, &pulse));
         match looking.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the lag cannot be observed"),
@@ -179,9 +179,11 @@ pub fn observe(
     topics: &[String],
     metrics: &LagMetrics,
     stopping: &CancellationToken,
+    pulse: &Pulse,
 ) -> Result<(), TopicError> {
     let mut lag = GroupLag::new(settings)?;
     while !stopping.is_cancelled() {
+        pulse.beat();
         let begun = Moment { at: Instant::now(), micros: clock::now_micros() };
         let next = begun.at + EVERY;
         match lag.look(topics) {

@@ -4,6 +4,7 @@
 //! recorded even when whoever waited for it has given up (PROTOCOL R6: a late landing is harmless, but must be known).
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use record::Event;
+use service::Metrics;
 use service::metrics::prefixed;
 use tokio::sync::{Notify, oneshot};
 
@@ -47,12 +49,16 @@ impl OnDelivery {
     }
 }
 
-struct Deliveries;
+/// Bytes of keys and values that the producer holds.
+#[derive(Default)]
+struct Deliveries(AtomicUsize);
 
 impl ProducerContext for Reporting<Deliveries> {
     type DeliveryOpaque = Box<OnDelivery>;
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, on_delivery: Box<OnDelivery>) {
+        let (Ok(message) | Err((_, message))) = delivered;
+        self.0.0.fetch_sub(message.key_len() + message.payload_len(), Ordering::Relaxed);
         on_delivery.0(match delivered {
             Ok(message) => Ok(Published { partition: message.partition(), offset: message.offset() }),
             Err((error, _)) => Err(error.clone().into()),
@@ -185,8 +191,16 @@ impl Publisher {
         &self,
         record: BaseRecord<'_, K, V, Box<OnDelivery>>,
     ) -> Result<(), TopicError> {
+        let key = record.key.map_or(0, |key| key.to_bytes().len());
+        let bytes = key + record.payload.map_or(0, |value| value.to_bytes().len());
         // Not through a clone: whoever drops the last one waits for the producer's thread.
-        let sent = self.producer().send(record).map_err(|(error, _)| TopicError::from(error));
+        let producer = self.producer();
+        let held = &producer.context().0.0;
+        held.fetch_add(bytes, Ordering::Relaxed);
+        let sent = producer.send(record).map_err(|(error, _)| TopicError::from(error));
+        if sent.is_err() {
+            held.fetch_sub(bytes, Ordering::Relaxed);
+        }
         if let Err(TopicError::Fatal(_)) = &sent {
             self.inner.failed.notify_one();
         }
@@ -222,6 +236,27 @@ impl Publisher {
         self.producer().in_flight_count()
     }
 
+    /// Bytes of keys and values of those events.
+    #[must_use]
+    pub fn bytes_in_flight(&self) -> usize {
+        self.producer().context().0.0.load(Ordering::Relaxed)
+    }
+
+    /// Shows both.
+    pub fn show(&self, metrics: &Metrics) {
+        let (events, bytes) = (self.clone(), self.clone());
+        metrics.asked(
+            "producer_events",
+            "Events that the producer holds, since no broker has acknowledged them; at most --producer-events-most",
+            move || usize::try_from(events.in_flight()).unwrap_or(0),
+        );
+        metrics.asked(
+            "producer_bytes",
+            "Bytes of keys and values of these events; at most --producer-bytes-most",
+            move || bytes.bytes_in_flight(),
+        );
+    }
+
     /// Waits until everything handed in is acknowledged or has failed, at most `timeout`. Blocks.
     ///
     /// # Errors
@@ -233,7 +268,7 @@ impl Publisher {
 }
 
 fn made(config: &ClientConfig) -> Result<Native, TopicError> {
-    Ok(Native::from_config_and_context(config, Reporting(Deliveries))?)
+    Ok(Native::from_config_and_context(config, Reporting(Deliveries::default()))?)
 }
 
 fn headers(event: &Event<'_>, version: &str, trace: Option<&str>) -> OwnedHeaders {
@@ -257,8 +292,8 @@ pub(crate) fn config(settings: &KafkaSettings) -> ClientConfig {
         ("linger.ms", "0".to_owned()),
         ("compression.type", "lz4".to_owned()),
         ("partitioner", "murmur2_random".to_owned()),
-        ("queue.buffering.max.messages", "100000".to_owned()),
-        ("queue.buffering.max.kbytes", "65536".to_owned()),
+        ("queue.buffering.max.messages", settings.producer_events_most.to_string()),
+        ("queue.buffering.max.kbytes", settings.producer_bytes_most.div_ceil(1024).to_string()),
         ("message.timeout.ms", settings.produce_deadline_ms.as_millis().to_string()),
         ("message.max.bytes", settings.event_bytes_most.to_string()),
     ];

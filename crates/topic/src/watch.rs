@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use service::{Dependency, Supervisor};
+use service::{Dependency, Pulse, Supervisor};
 use tokio_util::sync::CancellationToken;
 
 use crate::setup::Topics;
@@ -33,9 +33,9 @@ pub fn supervise(
     kafka: Dependency,
     supervisor: &Supervisor,
 ) {
-    let stopping = supervisor.stopping();
+    let (stopping, pulse) = (supervisor.stopping(), supervisor.pulse("kafka"));
     supervisor.spawn("kafka", async move {
-        if let Err(error) = watch(&settings, &topics, &publisher, &kafka, &stopping).await {
+        if let Err(error) = watch(&settings, &topics, &publisher, &kafka, &stopping, &pulse).await {
             tracing::error!(%error, "these topics must not be used: {error}");
         }
     });
@@ -51,11 +51,13 @@ pub async fn watch(
     publisher: &Publisher,
     kafka: &Dependency,
     stopping: &CancellationToken,
+    pulse: &Pulse,
 ) -> Result<(), WatchError> {
     let admin = Topics::new(settings)?;
     let mut waiting = Unchecked { topics: topics.to_vec(), reason: None };
     publisher.unchecked(topics);
     while !stopping.is_cancelled() {
+        pulse.beat();
         let replaced = replace_failed(publisher).await?;
         waiting.check(&admin, publisher).await?;
         // Without any topic nothing can be published, whoever answers.

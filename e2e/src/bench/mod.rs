@@ -2,7 +2,7 @@
 //! quoted, and what is told is medians, spreads and ratios.
 //!
 //! The entity measured is `users`; nothing outside of `ingest`, `backlog`, `idle` and `open_loop` knows it. The programs
-//! are in `e2e/src/bin`: `bench` and `bench-seed`, and the references that ours are compared with.
+//! are in `e2e/src/bin`: `bench`, `bench-memory` and `bench-seed`, and the references that ours are compared with.
 
 pub mod backlog;
 pub mod cpu;
@@ -10,6 +10,7 @@ pub mod idle;
 pub mod ingest;
 pub mod lag;
 pub mod machine;
+pub mod memory;
 pub mod open_loop;
 pub mod persist;
 pub mod report;

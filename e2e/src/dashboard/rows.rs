@@ -89,7 +89,7 @@ const GLANCE: &[Panel] = &[
         &[(0.01, "red")],
         &[(
             "",
-            r#"sum(rate(write_behind_rejected_total{entity=~"$entity",reason=~"full|busy|cache-away|no-instance-slot|stores-away|clocks-disagree|outcome-unknown"}[$__rate_interval]))"#,
+            r#"sum(rate(write_behind_rejected_total{entity=~"$entity",reason=~"full|busy|bodies-full|cache-away|no-instance-slot|stores-away|clocks-disagree|outcome-unknown"}[$__rate_interval]))"#,
         )],
         "Writes answered with 503 or 504, a second. `Refused, by reason` below says why.",
     ),

@@ -5,11 +5,12 @@ use std::path::Path;
 use stack::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "deploy/README.md",
     "docs/ARCHITECTURE.md",
     "docs/BENCHMARKS.md",
+    "docs/BOUNDS.md",
     "docs/CONFIGURATION.md",
     "docs/FAULTS.md",
     "docs/GUARANTEES.md",

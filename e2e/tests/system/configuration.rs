@@ -262,7 +262,8 @@ async fn a_healthcheck_tells_whether_the_service_of_its_settings_is_ready() -> R
 #[tokio::test]
 async fn a_healthcheck_of_a_service_that_is_not_ready_fails() -> Result<()> {
     let system = System::prepare(Servers::shared())?;
-    let spec = system.ingest_spec().env("REDIS_URL", format!("redis://127.0.0.1:{}", port::free()?));
+    let nobody = format!("127.0.0.1:{}", port::free()?);
+    let spec = system.ingest_spec().env("REDIS_URL", format!("redis://{nobody}")).env("KAFKA_BROKERS", nobody);
     let ingest = Process::spawn(&spec, Lifetime::Attached)?;
     let at = system.ingest_admin_url.trim_start_matches("http://").to_owned();
     system

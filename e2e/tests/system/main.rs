@@ -9,6 +9,8 @@ mod away;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod commands;
@@ -36,6 +38,8 @@ mod growth;
 mod journey;
 #[cfg(test)]
 mod kafka_errors;
+#[cfg(test)]
+mod lifecycle;
 #[cfg(test)]
 mod lives;
 #[cfg(test)]

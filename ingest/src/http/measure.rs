@@ -10,12 +10,15 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts};
 use service::Metrics;
 use service::metrics::CALL_SECONDS;
 
+use super::Connections;
+
 /// Under the names that the field has settled, without our prefix.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpMetrics {
     requests: IntCounterVec,
     duration: HistogramVec,
     in_flight: IntGauge,
+    connections: IntGauge,
 }
 
 /// One request in flight, also when its client goes away before the answer.
@@ -46,11 +49,18 @@ impl HttpMetrics {
             duration: HistogramVec::new(duration, labels).expect("valid names"),
             in_flight: IntGauge::new("http_requests_in_flight", "Requests that have no answer yet")
                 .expect("a valid name"),
+            connections: IntGauge::new("http_connections", "Connections being served; at most --connections-most")
+                .expect("a valid name"),
         };
         metrics.collector(this.requests.clone());
         metrics.collector(this.duration.clone());
         metrics.collector(this.in_flight.clone());
+        metrics.collector(this.connections.clone());
         this
+    }
+
+    pub(crate) fn connections(&self) -> Connections {
+        Connections(self.connections.clone())
     }
 }
 

@@ -5,6 +5,7 @@ mod conditions;
 mod measure;
 mod problem;
 mod records;
+mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use cache::Cache;
 use table::EntityTable;
 
 pub(crate) use measure::{HttpMetrics, measured};
-pub(crate) use problem::Problem;
+pub(crate) use problem::{BODIES_FULL, Problem};
+pub(crate) use room::{Connections, Room};
 
 use crate::settings::Alias;
 use crate::write::WritePath;
@@ -28,6 +30,7 @@ pub(crate) struct Front {
     pub(crate) writes: WritePath,
     pub(crate) cache: Cache,
     pub(crate) body_bytes_most: usize,
+    pub(crate) bodies: Room,
     pub(crate) body_deadline: Duration,
     pub(crate) wait_most: Duration,
     pub(crate) event_bytes_most: usize,

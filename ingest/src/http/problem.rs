@@ -12,6 +12,9 @@ use service::FailureClass;
 use crate::read::ReadError;
 use crate::write::Refusal;
 
+/// The one refusal that no [`Refusal`] stands for and that is ours to answer for.
+pub(crate) const BODIES_FULL: &str = "bodies-full";
+
 /// What a client is told when its request was not done.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
@@ -144,6 +147,12 @@ impl Problem {
 
     pub(crate) fn too_large(most: usize) -> Self {
         Self::new(413, "body-too-large", "Body too large", format!("the most is {most} bytes (--body-bytes-most)"))
+    }
+
+    pub(crate) fn bodies_full() -> Self {
+        let detail = "the bodies of the requests in progress fill their room (--bodies-bytes-most); nothing was written, try \
+                      again after the time given";
+        Self::away(BODIES_FULL, "Too many bodies at once", detail)
     }
 
     pub(crate) fn slow_body() -> Self {

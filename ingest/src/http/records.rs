@@ -129,7 +129,7 @@ impl Front {
     }
 
     async fn body(&self, request: &HttpRequest, payload: Payload) -> Result<BytesMut, Problem> {
-        body::json(request, payload, self.body_bytes_most, self.body_deadline).await
+        body::json(request, payload, self.body_bytes_most, &self.bodies, self.body_deadline).await
     }
 
     /// The body in the two forms that it travels in, and the id that it names. What the topic would never take must not

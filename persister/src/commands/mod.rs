@@ -22,6 +22,7 @@ pub use dead::{AcceptSettings, DeadCommand};
 pub use migrate::MigrateSettings;
 pub use purge::PurgeSettings;
 pub use replay::ReplaySettings;
+pub(crate) use run::stop_budgets;
 pub use verify::VerifySettings;
 
 pub use crate::settings::{AdminSettings, RunSettings};
@@ -169,8 +170,13 @@ mod tests {
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let flags =
-            ["--batch-rows-most=0", "--drain-deadline-ms=120000", "--session-timeout-ms=130000", "--future-most-ms=49"];
+        let flags = [
+            "--batch-rows-most=0",
+            "--drain-deadline-ms=120000",
+            "--session-timeout-ms=130000",
+            "--future-most-ms=49",
+            "--stall-after-ms=200000",
+        ];
         let faults = found("run", &flags).faults;
         assert_eq!(faults.len(), 4, "{faults:?}");
         let flags = ["--topic-partitions=0", "--topic-replicas=2", "--database-connections=1"];

@@ -199,7 +199,10 @@ async fn replay_all(settings: &ReplaySettings) -> anyhow::Result<u64> {
     database.clone().supervise(up("mysql")?, &supervisor);
     let dropped = metrics.counter("settles_dropped_total", "Settles that Redis did not take in time");
     let (settler, queued) = Settler::new(SETTLES, cache.clone(), dropped.clone());
-    settling.spawn_passing("settle", settle::deliver(cache, queued, dropped.clone(), settling.stopping()));
+    settling.spawn_passing(
+        "settle",
+        settle::deliver(cache, queued, dropped.clone(), settling.stopping(), settling.pulse("settle")),
+    );
     health.set_serving(true);
 
     let stopping = supervisor.stopping();

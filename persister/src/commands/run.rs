@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use cache::{Cache, Connector};
 use record::Catalog;
-use service::{Health, Metrics, Supervisor, admin, clock, schemas, supervisor};
+use service::{Health, Metrics, Supervisor, admin, clock, process, schemas};
 use table::{Database, EntityTable};
 use tokio_util::sync::CancellationToken;
 use topic::setup::Topics;
@@ -29,27 +29,30 @@ const FLUSH_BUDGET: Duration = Duration::from_secs(5);
 const SETTLE_BUDGET: Duration = Duration::from_secs(5);
 const TASKS_BUDGET: Duration = Duration::from_secs(10);
 
+/// How long a stop in order takes at most.
+pub(crate) fn stop_budgets(drain_deadline: Duration) -> Duration {
+    let budgets = [LEAVE_BUDGET, SETTLE_BUDGET, FLUSH_BUDGET, admin::STOP_BUDGET, TASKS_BUDGET, process::LINGER];
+    drain_deadline.saturating_add(budgets.iter().sum())
+}
+
 pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     let catalog = Arc::new(schemas::load(&settings.process.schemas_dir)?);
     let metrics = Metrics::new();
     let health = Arc::new(Health::new(&metrics, &["redis", "kafka", "mysql"], &[]));
-    let (supervisor, consuming, settling) = (Supervisor::new(), Supervisor::new(), Supervisor::new());
+    let supervisor = Supervisor::new();
+    let (consuming, settling) = (supervisor.phase(), supervisor.phase());
     let (admin, address) =
         admin::serve("persister", settings.admin.admin_listen, Arc::clone(&health), metrics.clone(), &supervisor)
             .with_context(|| format!("--admin-listen {}", settings.admin.admin_listen))?;
     tracing::info!(admin = %address, "persister starts");
-    let stopping = supervisor.stopping();
     let leave_budget = settings.drain_deadline_ms + LEAVE_BUDGET;
+    let stop_within = settings.stop_within_ms;
+    supervisor.watch(settings.stall_after_ms, stop_within, &metrics)?;
     let persister = Persister { settings, catalog, health: Arc::clone(&health), supervisor, consuming, settling };
     let publisher = persister.start(&metrics)?;
     let Persister { supervisor, consuming, settling, .. } = persister;
 
-    let failed = consuming.stopping();
-    tokio::select! {
-        signal = supervisor::terminated() => signal?,
-        () = stopping.cancelled() => {}
-        () = failed.cancelled() => {}
-    }
+    supervisor.until_to_stop(stop_within).await?;
     health.set_serving(false);
     consuming.stop();
     let drained = consuming.drained(leave_budget).await;
@@ -63,7 +66,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<()> {
     supervisor.stop();
     admin.stop(true).await;
     anyhow::ensure!(drained && supervisor.drained(TASKS_BUDGET).await, "tasks did not end in time");
-    anyhow::ensure!(!supervisor.failed() && !consuming.failed(), "a task failed");
+    anyhow::ensure!(!supervisor.failed(), "a task failed");
     tracing::info!("persister has stopped");
     Ok(())
 }
@@ -99,7 +102,11 @@ impl Persister {
         metrics.collector(lag.clone());
         topic::lag::supervise(kafka, topics, lag, &self.supervisor);
         let dropped = counted.settles_dropped.clone();
-        self.settling.spawn_passing("settle", settle::deliver(cache, queued, dropped, self.settling.stopping()));
+        let (stopping, pulse) = (self.settling.stopping(), self.settling.pulse("settle"));
+        self.settling.spawn_passing("settle", settle::deliver(cache, queued, dropped, stopping, pulse));
+        settler.show(metrics);
+        publisher.show(metrics);
+        database.show(metrics);
         let surroundings = Surroundings {
             publisher: publisher.clone(),
             settler,
@@ -123,7 +130,7 @@ impl Persister {
     fn consume(&self, database: Database, surroundings: Surroundings) {
         let (settings, topics, health) = (self.settings.clone(), self.topics(), Arc::clone(&self.health));
         let (catalog, consuming) = (Arc::clone(&self.catalog), self.consuming.clone());
-        let stopping = consuming.stopping();
+        let (stopping, pulse) = (consuming.stopping(), consuming.pulse("intake"));
         self.consuming.spawn("intake", async move {
             match fitting(&settings.kafka, &catalog, &database, &stopping).await {
                 Ok(true) => {}
@@ -140,7 +147,7 @@ impl Persister {
             };
             let every = settings.commit_every_ms;
             // A plain thread: polling must never wait for the async workers, nor they for it.
-            let polling = tokio::task::spawn_blocking(move || intake::poll(consumer, every, &stopping));
+            let polling = tokio::task::spawn_blocking(move || intake::poll(consumer, every, &stopping, &pulse));
             match polling.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(

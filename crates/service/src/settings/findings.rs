@@ -1,7 +1,12 @@
 //! What a look at all settings has found, told by their names: a fault names a setting by its flag, and the environment
 //! variable, the value and its source are added here.
 
+use std::time::Duration;
+
 use super::Setting;
+
+/// Ample for connecting to a server, for waiting for one's turn, and for a machine that is slow.
+pub const MARGIN: Duration = Duration::from_secs(10);
 
 /// What is wrong, and what should be thought over. Each sentence names the settings it is about by their flags
 /// (`--redis-timeout-ms`) and says what would be right.
@@ -26,6 +31,20 @@ impl Findings {
     pub fn demand(&mut self, holds: bool, fault: impl FnOnce() -> String) {
         if !holds {
             self.faults.push(fault());
+        }
+    }
+
+    /// A fault for each of these times that `span`, the setting `flag`, does not outlast by [`MARGIN`].
+    pub fn outlasts(
+        &mut self,
+        flag: &'static str,
+        span: Duration,
+        times: impl IntoIterator<Item = (&'static str, Duration)>,
+    ) {
+        for (time, lasts) in times {
+            self.demand(span >= lasts.saturating_add(MARGIN), || {
+                format!("{flag} must be at least {MARGIN:?} more than {time}")
+            });
         }
     }
 

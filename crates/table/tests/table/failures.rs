@@ -307,7 +307,7 @@ async fn a_watched_server_is_down_while_it_is_down() {
         until(true).await;
         stopping.cancel();
     };
-    join(watched.watch(&mysql, &stopping), hurting).await;
+    join(watched.watch(&mysql, &stopping, &service::Pulse::unwatched()), hurting).await;
 }
 
 #[tokio::test]

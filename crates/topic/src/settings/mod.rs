@@ -54,6 +54,14 @@ pub struct KafkaSettings {
     #[arg(long, env = "EVENT_BYTES_MOST", default_value = "2097152")]
     pub event_bytes_most: usize,
 
+    /// Most events that the producer holds until a broker has acknowledged them; past it a write is answered `cached` at once.
+    #[arg(long, env = "PRODUCER_EVENTS_MOST", default_value = "100000")]
+    pub producer_events_most: usize,
+
+    /// Most bytes that the producer holds, in whole KiB; past it likewise.
+    #[arg(long, env = "PRODUCER_BYTES_MOST", default_value = "67108864")]
+    pub producer_bytes_most: usize,
+
     /// Accept topics with fewer than three replicas: for development. One lost disk then loses acknowledged writes.
     #[arg(long, env = "ALLOW_SINGLE_BROKER", default_value = "false", action = clap::ArgAction::Set,
           num_args = 0..=1, default_missing_value = "true")]
@@ -82,6 +90,10 @@ impl KafkaSettings {
         found.demand(!self.consumer_group.is_empty(), || "--consumer-group must not be empty".to_owned());
         let legal = self.topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         found.demand(legal, || "--topic-prefix may have only A-Z a-z 0-9 . _ -".to_owned());
+        found.demand(self.producer_bytes_most >= self.event_bytes_most, || {
+            "--producer-bytes-most must be at least --event-bytes-most: the largest event would never find room"
+                .to_owned()
+        });
         let of_member = member.map(MemberSettings::findings).unwrap_or_default();
         let consistent = member.filter(|_| of_member.faults.is_empty());
         found = found.and(of_member);

@@ -113,6 +113,8 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("message.max.bytes", "--event-bytes-most"),
     ("fetch.message.max.bytes", "--event-bytes-most"),
     ("max.partition.fetch.bytes", "--event-bytes-most"),
+    ("queue.buffering.max.messages", "--producer-events-most"),
+    ("queue.buffering.max.kbytes", "--producer-bytes-most"),
     ("session.timeout.ms", "--session-timeout-ms"),
     ("heartbeat.interval.ms", "a fifth of --session-timeout-ms"),
     ("max.poll.interval.ms", "--poll-interval-most-ms"),
@@ -194,13 +196,11 @@ mod tests {
     /// Whoever sets a property more has to decide whether it may be changed from outside.
     #[test]
     fn every_property_that_we_set_is_refused_or_known_to_be_free() {
-        const FREE: [&str; 10] = [
+        const FREE: [&str; 8] = [
             "client.id",
             "compression.type",
             "fetch.wait.max.ms",
             "linger.ms",
-            "queue.buffering.max.kbytes",
-            "queue.buffering.max.messages",
             "queued.max.messages.kbytes",
             "reconnect.backoff.max.ms",
             "reconnect.backoff.ms",

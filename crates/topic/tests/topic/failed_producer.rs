@@ -60,8 +60,9 @@ fn a_producer_that_failed_for_good_costs_its_events_in_flight_and_a_moment_and_n
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let stopping = tokio_util::sync::CancellationToken::new();
     let (kafka, until_told, watched) = (crate::support::dependency(), stopping.clone(), publisher.clone());
-    let running =
-        runtime.spawn(async move { topic::watch::watch(&settings, &[], &watched, &kafka, &until_told).await });
+    let running = runtime.spawn(async move {
+        topic::watch::watch(&settings, &[], &watched, &kafka, &until_told, &service::Pulse::unwatched()).await
+    });
     mock.request_errors(RDKafkaApiKey::Produce, &OUT_OF_STEP);
     runtime.block_on(publisher.publish(outgoing("goes-on", &upsert("1", birth(1))))).expect_err("it is refused");
     let since = Instant::now();

@@ -26,6 +26,8 @@ pub(crate) fn settings_at(brokers: &str, name: &str) -> KafkaSettings {
         produce_deadline_ms: Duration::from_secs(10),
         longest_outage_s: Duration::from_secs(604_800),
         event_bytes_most: 2 << 20,
+        producer_events_most: 100_000,
+        producer_bytes_most: 64 << 20,
         allow_single_broker: true,
     }
 }

@@ -26,7 +26,9 @@ fn watching(settings: &KafkaSettings, topics: &[&str]) -> Watching {
     let (settings, reported, until_told) = (settings.clone(), kafka.clone(), stopping.clone());
     let publisher = Publisher::new(&settings).expect("the settings are good");
     let watched = publisher.clone();
-    running.spawn(async move { watch(&settings, &topics, &watched, &reported, &until_told).await });
+    running.spawn(async move {
+        watch(&settings, &topics, &watched, &reported, &until_told, &service::Pulse::unwatched()).await
+    });
     Watching { publisher, kafka, stopping, running }
 }
 
