@@ -55,23 +55,23 @@ async fn a_task_that_stands_still_ends_the_process_in_order_and_all_goes_on_afte
     let mut system = quick(Servers::shared())?;
     system.migrate()?;
     system.start_persister().await?;
-    system = system.with(FAIL_POINTS, "task.relay=20*off->pause");
+    system = system.with(FAIL_POINTS, "task.rounds=20*off->pause");
     system.start_ingest().await?;
     let begun = Instant::now();
     let load = Load::start(&system.ingest_url, 4, 50, SEED);
     let seen = async || {
         let answer = system.client.get(format!("{}/livez", system.ingest_admin_url)).send().await?;
-        Ok(answer.status() == 503 && answer.text().await?.contains("relay"))
+        Ok(answer.status() == 503 && answer.text().await?.contains("rounds"))
     };
     system.eventually("/livez fails and names the task", seen).await?;
     ensure!(begun.elapsed() >= STALL - Duration::from_secs(1), "seen after {:?}, which is no stall", begun.elapsed());
     let text = system.metrics(&system.ingest_admin_url).await?;
-    ensure!(metric(&text, r#"write_behind_tasks_stalled{task="relay"}"#) == Some(1.0), "{text}");
+    ensure!(metric(&text, r#"write_behind_tasks_stalled{task="rounds"}"#) == Some(1.0), "{text}");
     let ingest = system.ingest.take().context("ingest")?;
     let (status, _) = ended(&ingest, Duration::from_secs(40))?;
     ensure!(!status.success(), "a stall is a failure");
     let said = log(&ingest)?;
-    ensure!(said.contains("nothing was heard of relay"), "{said}");
+    ensure!(said.contains("nothing was heard of rounds"), "{said}");
     without_fail_points(&mut system);
     system.start_ingest().await?;
     while_acknowledging(&load, 100).await?;
