@@ -12,6 +12,7 @@ pub mod lag;
 pub mod machine;
 pub mod memory;
 pub mod open_loop;
+pub mod outage;
 pub mod persist;
 pub mod report;
 pub mod rows;

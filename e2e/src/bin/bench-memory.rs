@@ -1,11 +1,13 @@
 //! `make bench-memory`: whether the memory of both services stays flat over ten minutes of overload, and the persister's over
-//! a backlog of two million events. Prints the curves, and fails where a second half rises above its first.
+//! a backlog of two million events. Prints the curves, and fails where a second half rises above its first. And what a write
+//! costs in memory and disk that waits for a store which is away.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use e2e::bench::memory::{self, Curve, Sample};
+use e2e::bench::outage::{self, Cost};
 use e2e::bench::{machine, report, stand};
 use serde_json::json;
 use service::process;
@@ -36,7 +38,12 @@ enum What {
     Overload,
     /// Far more waits than fits into any bound.
     Backlog,
+    /// A store is away.
+    Outage,
 }
+
+/// Records of each size that wait in the outage.
+const WAITING: usize = 10_000;
 
 fn main() -> std::process::ExitCode {
     process::run("warn", bench(Arguments::parse()))
@@ -58,8 +65,25 @@ async fn bench(arguments: Arguments) -> Result<()> {
         println!("\nbacklog of {events} events\n  second   ingest MiB   persister MiB");
         curves.push(("backlog", Box::pin(memory::backlog(servers, events, line)).await?));
     }
+    let mut costs = Vec::new();
+    if wanted(What::Outage) {
+        println!(
+            "\nbytes for each write that waits\n    body   unsettled in Redis   in the topic   in the outbox of Redis   its key"
+        );
+        for name in [10, 1000] {
+            costs.push(outage::cost(servers, WAITING, name).await?);
+        }
+        costs.iter().for_each(cost);
+    }
     let saved: Vec<_> = curves.iter().map(|(name, curve)| saved(name, curve)).collect();
-    eprintln!("{}", report::save("memory", &json!({ "machine": machine, "curves": saved }))?.display());
+    eprintln!(
+        "{}",
+        report::save(
+            "memory",
+            &json!({ "machine": machine, "curves": saved, "costs": costs.iter().map(saved_cost).collect::<Vec<_>>() })
+        )?
+        .display()
+    );
     for (name, curve) in &curves {
         judge(name, curve, f64::from(percent) / 100.0)?;
     }
@@ -73,6 +97,14 @@ fn line(Sample { second, ingest, persister }: &Sample) {
 fn saved(name: &str, curve: &Curve) -> serde_json::Value {
     let sample = |Sample { second, ingest, persister }: &Sample| json!([second, ingest, persister]);
     json!({ "of": name, "done": curve.done, "samples": curve.samples.iter().map(sample).collect::<Vec<_>>() })
+}
+
+fn cost(Cost { body, unsettled, topic, outbox, key }: &Cost) {
+    println!("{body:8} {unsettled:20.0} {topic:14.0} {outbox:24.0} {key:9.0}");
+}
+
+fn saved_cost(Cost { body, unsettled, topic, outbox, key }: &Cost) -> serde_json::Value {
+    json!({ "body": body, "unsettled": unsettled, "topic": topic, "outbox": outbox, "key": key })
 }
 
 fn judge(name: &str, curve: &Curve, most: f64) -> Result<()> {
