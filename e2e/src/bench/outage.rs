@@ -2,6 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use rand::distr::Alphanumeric;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -34,7 +37,11 @@ pub async fn cost(servers: Servers, records: usize, name: usize) -> Result<Cost>
     let mut system = System::prepare(servers)?.with("OUTBOX_MOST", "1000000").with("UNSETTLED_MOST", "1000000");
     system.migrate()?;
     system.start_ingest().await?;
-    let body = json!({ "name": "x".repeat(name), "age": 30, "occupation": "Engineer" });
+    // Text that no compression makes smaller.
+    let body = |number: usize| {
+        let text = SmallRng::seed_from_u64(number as u64).sample_iter(Alphanumeric).take(name);
+        json!({ "name": text.map(char::from).collect::<String>(), "age": 30, "occupation": "Engineer" })
+    };
     // What every later write finds there: buffers, empty sets.
     write(&system, "warm", 200, &body, None).await?;
     let topic = format!("{}users", system.topic_prefix);
@@ -56,7 +63,7 @@ pub async fn cost(servers: Servers, records: usize, name: usize) -> Result<Cost>
     let each = |from: u64, to: u64| to.saturating_sub(from) as f64 / records as f64;
     let unsettled = each(memory, plain);
     Ok(Cost {
-        body: body.to_string().len(),
+        body: body(0).to_string().len(),
         unsettled,
         topic: each(disk, logged),
         outbox: each(before, cached),
@@ -64,10 +71,16 @@ pub async fn cost(servers: Servers, records: usize, name: usize) -> Result<Cost>
     })
 }
 
-async fn write(system: &System, prefix: &str, records: usize, body: &Value, key: Option<&str>) -> Result<()> {
+async fn write(
+    system: &System,
+    prefix: &str,
+    records: usize,
+    body: impl Fn(usize) -> Value,
+    key: Option<&str>,
+) -> Result<()> {
     let one = async |number: usize| -> Result<()> {
         let url = format!("{}/users/{prefix}-{number:08}", system.ingest_url);
-        let request = system.client.request(Method::PUT, url).json(body);
+        let request = system.client.request(Method::PUT, url).json(&body(number));
         let request = match key {
             Some(key) => request.header("Idempotency-Key", format!("{key}-{number:08}")),
             None => request,
@@ -88,9 +101,7 @@ async fn memory(system: &System) -> Result<u64> {
 
 /// Bytes that the topic takes on one broker.
 fn disk(system: &System, topic: &str) -> Result<u64> {
-    let arguments =
-        ["--bootstrap-server", &system.servers.kafka.brokers(), "--describe", "--topic-list", topic].map(str::to_owned);
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let arguments = ["--describe", "--topic-list", topic];
     let said = system.servers.kafka.tool("org.apache.kafka.tools.LogDirsCommand", &arguments)?;
     let told = said.lines().find(|line| line.starts_with('{')).context("the tool tells no sizes")?;
     let told: Value = serde_json::from_str(told)?;
