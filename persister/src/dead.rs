@@ -65,7 +65,7 @@ pub(crate) fn tails<'l, 'a>(
 ) -> impl Iterator<Item = &'l DeadLetter<'a>> {
     letters.iter().filter(move |letter| {
         let mut behind = onward.iter().skip_while(|envelope| envelope.offset <= letter.envelope.offset);
-        !behind.any(|envelope| envelope.key == letter.envelope.key)
+        !behind.any(|envelope| envelope.key() == letter.envelope.key())
     })
 }
 

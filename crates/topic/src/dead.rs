@@ -70,10 +70,10 @@ impl Publisher {
         let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&topic, on_delivery)
             .partition(letter.partition.number)
             .headers(headers(&letter));
-        if let Some(key) = &letter.envelope.key {
+        if let Some(key) = letter.envelope.key() {
             record = record.key(key);
         }
-        if let Some(value) = &letter.envelope.value {
+        if let Some(value) = letter.envelope.value() {
             record = record.payload(value);
         }
         self.hand_in(record)?;
@@ -93,7 +93,7 @@ fn headers(letter: &Letter<'_>) -> OwnedHeaders {
         (header::DETAIL, letter.detail),
         (header::AT, &at),
     ];
-    let own = letter.envelope.headers.clone().unwrap_or_default();
+    let own = letter.envelope.owned_headers();
     let headers =
         said.into_iter().fold(own, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
     let schema = letter.schema.map(|schema| schema.to_string());

@@ -105,6 +105,7 @@ fn disk(system: &System, topic: &str) -> Result<u64> {
     let said = system.servers.kafka.tool("org.apache.kafka.tools.LogDirsCommand", &arguments)?;
     let told = said.lines().find(|line| line.starts_with('{')).context("the tool tells no sizes")?;
     let told: Value = serde_json::from_str(told)?;
-    let partitions = told["brokers"][0]["logDirs"][0]["partitions"].as_array().context("no partitions")?;
-    Ok(partitions.iter().filter_map(|partition| partition["size"].as_u64()).sum())
+    let partitions =
+        told.pointer("/brokers/0/logDirs/0/partitions").and_then(Value::as_array).context("no partitions")?;
+    Ok(partitions.iter().filter_map(|partition| partition.get("size")?.as_u64()).sum())
 }

@@ -35,7 +35,7 @@ fn a_message_comes_with_its_bytes_and_headers() {
         envelope.is_some()
     });
     let envelope = envelope.unwrap();
-    assert_eq!((envelope.offset, envelope.key.as_deref()), (0, Some(&b"0"[..])));
+    assert_eq!((envelope.offset, envelope.key()), (0, Some(&b"0"[..])));
     assert_eq!(envelope.birth_micros(), Some(birth(0)));
     assert_eq!(envelope.decode(), record::Decoded::Event(upsert("0", birth(0))));
 }

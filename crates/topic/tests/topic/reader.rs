@@ -13,7 +13,7 @@ fn read(reader: &mut Reader, stretch: &Stretch) -> Vec<(i32, i64, String)> {
     reader.begin(stretch).unwrap();
     let mut all = Vec::new();
     while let Some((number, envelope)) = reader.read().unwrap() {
-        all.push((number, envelope.offset, String::from_utf8(envelope.key.unwrap()).unwrap()));
+        all.push((number, envelope.offset, String::from_utf8(envelope.key().unwrap().to_vec()).unwrap()));
     }
     all
 }
