@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Cache, CacheError, Reading, WriteQueue};
-use record::Version;
-use service::{Dependency, clock};
+use record::{RecordId, Version};
+use service::{Dependency, FailureClass, clock};
 use table::Database;
 use tokio::time::Instant;
 
 use crate::clock::{ClockWatch, Extrapolated, Verdict};
+use crate::intent::Refusal;
 use crate::slot::InstanceSlot;
-use crate::write::Refusal;
 
 /// What is asked of Redis beside storing the record: the less, the more of it can be done without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
 /// A write that Redis did not take in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Untaken {
-    /// Its script was never sent.
+    /// Its script was never sent, or did nothing and never will.
     Unsent,
     /// Its script may run until then.
     Unanswered { until: Instant },
@@ -44,7 +44,13 @@ pub(crate) fn past_redis(error: &CacheError, kind: Kind, read: Instant, timeout:
         }
         (CacheError::Unanswered(_) | CacheError::Unexpected(_), _) => Err(Refusal::OutcomeUnknown(None)),
         (CacheError::Saturated, _) => Err(Refusal::Busy),
-        // It is there and says no; nothing happened.
+        // It is there and takes no writes for a while (BUSY, MISCONF, NOREPLICAS, READONLY), which leaves it away for this
+        // process: what goes past it is owed, and before that is declared (R16) no connection is used. A key may be known
+        // there, though: the refusal may be that of another write of its batch.
+        (CacheError::Refused { class: FailureClass::Transient | FailureClass::Saturated, .. }, Kind::Plain) => {
+            Ok(Untaken::Unsent)
+        }
+        // Nothing happened.
         (CacheError::Refused { .. }, _) => Err(Refusal::CacheAway),
     }
 }
@@ -71,15 +77,24 @@ pub(crate) struct Away {
 }
 
 impl Away {
-    /// R4. The version is taken for good, whatever becomes of it.
-    pub(crate) async fn issue(&self, queue: &WriteQueue) -> Result<Issued, Refusal> {
+    /// R4, for a record of this name. The version is taken for good, whatever becomes of it, but only where it may be
+    /// answered by `deadline`.
+    pub(crate) async fn issue(
+        &self,
+        (entity, id): (&str, &RecordId),
+        queue: &WriteQueue,
+        deadline: Instant,
+    ) -> Result<Issued, Refusal> {
         if !self.accepts {
             return Err(Refusal::CacheAway);
         }
         if !self.kafka.is_up() {
             return Err(Refusal::StoresAway);
         }
-        if self.clock.extrapolated(0, 0) == Extrapolated::Unread {
+        if self.clock.verdict() == Verdict::Disagree {
+            return Err(Refusal::ClocksDisagree);
+        }
+        if self.clock.knows_none() {
             self.ask_database().await?;
         }
         // No wait from here on: what the clocks say must be what the version is made of.
@@ -90,15 +105,16 @@ impl Away {
         let Extrapolated::Ahead(ahead) = self.clock.extrapolated(monotonic, wall) else {
             return Err(Refusal::ClocksDisagree);
         };
-        if self.clock.verdict() == Verdict::Disagree {
+        let slot = self.slot.at(monotonic, wall).ok_or(Refusal::NoSlot)?;
+        let now = Instant::now();
+        let answer_from = |version| now + commit_wait(version, ahead, self.disagree);
+        if answer_from(queue.seen()) > deadline {
+            tracing::warn!(seen = queue.seen(), ahead, "the newest version is far ahead of the clocks");
             return Err(Refusal::ClocksDisagree);
         }
-        let slot = self.slot.at(monotonic, wall).ok_or(Refusal::NoSlot)?;
-        self.cache.bypassed();
+        self.cache.bypassed(entity, id);
         let version = queue.issue_away(ahead, slot);
-        // More than 2D and a slot's 16 microseconds: then every clock is past the version, and whoever writes after the
-        // answer gets a higher one (`k41`).
-        Ok(Issued { version, answer_from: Instant::now() + self.disagree * 2 + Duration::from_millis(1) })
+        Ok(Issued { version, answer_from: answer_from(version.get()) })
     }
 
     /// A process that has not met Redis since its start asks another clock whether its own is right.
@@ -118,6 +134,12 @@ impl Away {
         tracing::error!(?reading, "without Redis no writes are taken: the database's clock does not vouch for ours");
         Err(Refusal::ClocksDisagree)
     }
+}
+
+/// R4: for how long a version may not be answered. More than 2D and a slot's 16 microseconds, and for as long as it is ahead
+/// of what it was counted from: then every clock is past it, and whoever writes after the answer gets a higher one (`k41`).
+fn commit_wait(version: u64, ahead: u64, disagree: Duration) -> Duration {
+    disagree * 2 + Duration::from_millis(1) + Duration::from_micros(version.saturating_sub(ahead))
 }
 
 #[cfg(test)]
@@ -145,6 +167,27 @@ mod tests {
             let decided = past_redis(&lost(), kind, Instant::now(), T);
             assert_eq!(decided, Err(Refusal::OutcomeUnknown(None)), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn r4_k41_a_version_that_is_ahead_of_its_clock_is_answered_later_by_as_much() {
+        let (d, usual) = (Duration::from_millis(50), Duration::from_millis(101));
+        assert_eq!(commit_wait(1_000_003, 1_000_000, d), usual + Duration::from_micros(3));
+        assert_eq!(commit_wait(999_990, 1_000_000, d), usual, "rounded down");
+        assert_eq!(commit_wait(3_000_000, 1_000_000, d), usual + Duration::from_secs(2));
+    }
+
+    #[tokio::test]
+    async fn r8_past_a_redis_that_takes_no_writes_for_a_while_goes_what_asks_nothing_else_of_it() {
+        let refused = |class| CacheError::Refused { code: "MISCONF".to_owned(), class };
+        for class in [FailureClass::Transient, FailureClass::Saturated] {
+            let decided = |kind| past_redis(&refused(class), kind, Instant::now(), T);
+            assert_eq!(decided(Kind::Plain), Ok(Untaken::Unsent), "nothing of it can run any more");
+            assert_eq!(decided(Kind::Keyed), Err(Refusal::CacheAway), "its key may be known there");
+            assert_eq!(decided(Kind::Conditional), Err(Refusal::CacheAway));
+        }
+        let fatal = past_redis(&refused(FailureClass::Fatal), Kind::Plain, Instant::now(), T);
+        assert_eq!(fatal, Err(Refusal::CacheAway), "somebody must look at it");
     }
 
     #[tokio::test]

@@ -86,16 +86,10 @@ impl ClockWatch {
     /// Takes in a reading of Redis' clock at `monotonic`, right after its answer came.
     pub fn observe(&self, reading: Reading, monotonic: u64) {
         let Reading { sent, now, received } = reading;
-        if let Some(round_trip) = received.checked_sub(sent) {
-            let mut marks = self.marks();
-            if marks.latest.len() == REMEMBERED {
-                marks.latest.pop_front();
-            }
-            marks.latest.push_back(Mark { round_trip, now, monotonic });
-        }
         let early = sent.saturating_sub(self.disagree_micros);
         let late = received.saturating_add(self.disagree_micros);
         let agrees = (early..=late).contains(&now);
+        self.remember(agrees, received.checked_sub(sent).map(|round_trip| Mark { round_trip, now, monotonic }));
         // Two readings that come at once must not undo each other.
         let counted = |before: u8| Some(if agrees { before.saturating_add(1).min(ENOUGH) } else { 0 });
         let before = self.agreements.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
@@ -105,6 +99,25 @@ impl ClockWatch {
                 "the clocks of Redis and of this machine disagree: no writes are issued until they agree"
             );
         }
+    }
+
+    /// After a disagreement one of the clocks is another: nothing that was read before, nor then, says what it shows now.
+    fn remember(&self, agrees: bool, mark: Option<Mark>) {
+        let marks = &mut self.marks().latest;
+        if !agrees {
+            marks.clear();
+        } else if let Some(mark) = mark {
+            if marks.len() == REMEMBERED {
+                marks.pop_front();
+            }
+            marks.push_back(mark);
+        }
+    }
+
+    /// Whether nothing is known of any clock but our own.
+    pub fn knows_none(&self) -> bool {
+        let marks = self.marks();
+        marks.latest.is_empty() && marks.vouched.is_none()
     }
 
     /// Takes in a reading of the database's clock, where Redis' has never been read: says whether it vouches for ours. Unlike
@@ -180,6 +193,19 @@ mod tests {
         assert_eq!(watch.extrapolated(9500, 10_000), Extrapolated::Ahead(10_000 + D), "by the one that took 4");
         watch.observe(Reading { sent: 3000, now: 2980, received: 3030 }, 2530);
         assert_eq!(watch.extrapolated(9500, 10_000), Extrapolated::Ahead(9950 + D), "it is the 101st from behind now");
+    }
+
+    #[test]
+    fn r4_a_reading_that_disagrees_is_never_counted_from_nor_is_any_from_before_it() {
+        let watch = watch();
+        watch.observe(Reading { sent: 1000, now: 1000, received: 1000 }, 1000);
+        watch.observe(Reading { sent: 2000, now: 2051, received: 2000 }, 2000);
+        assert_eq!(watch.extrapolated(3000, 3000), Extrapolated::Unread, "one of the clocks was set");
+        for at in [4000, 5000] {
+            watch.observe(Reading { sent: at, now: at + 51, received: at + 2 }, at);
+        }
+        assert_eq!((watch.verdict(), watch.knows_none()), (Verdict::Agree, false));
+        assert_eq!(watch.extrapolated(6000, 6051), Extrapolated::Ahead(6051 + D));
     }
 
     /// `k42`: a machine that stood still has a monotonic clock that did, too.

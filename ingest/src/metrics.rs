@@ -6,7 +6,7 @@ use service::metrics::CALL_SECONDS;
 use service::{Metrics, clock};
 
 use crate::http::{BODIES_FULL, Problem};
-use crate::write::Refusal;
+use crate::intent::Refusal;
 
 /// See the help texts.
 #[derive(Clone, Debug)]

@@ -7,98 +7,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Cache, Content, Idempotency, Lease, Logged, Precondition, State, Write, WriteQueue, Written};
-use record::{Change, Entity, Event, Origin, RecordId, Version};
+use cache::{Cache, Content, Lease, Logged, Precondition, State, WriteQueue, Written};
+use record::Version;
 use service::{Backoff, Dependency, clock};
-use table::EntityTable;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout_at};
-use topic::{KafkaSettings, Outgoing, Published, Publisher, TopicError};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use topic::{KafkaSettings, Publisher};
 
-use crate::away::{Away, Issued, Kind, Untaken, past_redis};
+use crate::away::{Away, Issued, Untaken, past_redis};
 use crate::clock::{ClockWatch, Verdict};
+use crate::intent::{Accepted, How, Intent, Refusal};
 use crate::metrics::IngestMetrics;
+use crate::publish::Fate;
 use crate::read::{self, Brought};
-
-/// What a client wants to be true.
-#[derive(Debug)]
-pub(crate) struct Intent {
-    pub(crate) table: EntityTable,
-    pub(crate) id: RecordId,
-    pub(crate) wish: Wish,
-    pub(crate) trace: Option<String>,
-    pub(crate) precondition: Option<Precondition>,
-    pub(crate) idempotency: Option<Idempotency>,
-    /// What the answer is to rest on, where the client has said so.
-    pub(crate) prefers: Option<State>,
-}
-
-/// A record, or its absence, in the two forms that it travels in.
-#[derive(Debug)]
-pub(crate) struct Wish {
-    /// For the cache.
-    pub(crate) content: Content,
-    /// For the topic.
-    pub(crate) change: Change<'static>,
-}
-
-/// A write that will not be lost; `state` says what that rests on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Accepted {
-    pub(crate) version: Version,
-    pub(crate) state: State,
-    pub(crate) how: How,
-}
-
-/// How a write came to be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// Through the cache.
-    New,
-    /// It was accepted before, with the same key (R7).
-    Replayed,
-    /// Past the cache (R8): a key was not looked up.
-    Past,
-}
-
-/// Why a write was not accepted. Nothing happened, except after [`Refusal::OutcomeUnknown`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    ClocksDisagree,
-    Quiet,
-    Full,
-    Busy,
-    CacheAway,
-    NoSlot,
-    TopicAway,
-    StoresAway,
-    RowUnknown,
-    Incomplete,
-    KeyReused,
-    /// With the version that the record has, if it is there.
-    PreconditionFailed(Option<Version>),
-    /// With the version that it has if it happened, where that is known.
-    OutcomeUnknown(Option<Version>),
-}
-
-impl Refusal {
-    /// All of them.
-    pub(crate) const ALL: [Self; 13] = [
-        Self::ClocksDisagree,
-        Self::Quiet,
-        Self::Full,
-        Self::Busy,
-        Self::CacheAway,
-        Self::NoSlot,
-        Self::TopicAway,
-        Self::StoresAway,
-        Self::RowUnknown,
-        Self::Incomplete,
-        Self::KeyReused,
-        Self::PreconditionFailed(None),
-        Self::OutcomeUnknown(None),
-    ];
-}
 
 /// Everything that a write passes through. One per process, shared by its handlers.
 #[derive(Debug)]
@@ -122,15 +43,6 @@ enum Stored {
     New(Version),
     Repeated { version: Version, state: State, content: Option<Content> },
     Untaken(Untaken),
-}
-
-/// What became of an event.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Acknowledged,
-    /// It may be in the topic, or get there.
-    Unacknowledged,
-    Unsent,
 }
 
 impl WritePath {
@@ -179,21 +91,6 @@ impl WritePath {
             let answer = self.queue.write(write).await;
             self.metrics.store.observe(read.elapsed().as_secs_f64());
             match answer {
-                Ok(Written::New(version)) => {
-                    self.metrics.lead(version, clock::now_micros());
-                    return Ok(Stored::New(version));
-                }
-                Ok(Written::Repeated { version, state, content }) => {
-                    return Ok(Stored::Repeated { version, state, content });
-                }
-                Ok(Written::Conflict(Some((version, state)))) if intent.precondition == Some(Precondition::Unused) => {
-                    return Ok(Stored::Repeated { version, state, content: None });
-                }
-                Ok(Written::Conflict(current)) => {
-                    return Err(Refusal::PreconditionFailed(current.map(|(version, _)| version)));
-                }
-                Ok(Written::Mismatch) => return Err(Refusal::KeyReused),
-                Ok(Written::Incomplete) => return Err(Refusal::Incomplete),
                 Ok(Written::Absent) => {
                     // Every reader takes the lease over: many who want the same would keep each other from it for ever.
                     match &mut contended {
@@ -204,9 +101,13 @@ impl WritePath {
                 }
                 Ok(Written::Late) => {}
                 Ok(Written::StaleEpoch) if !met_again => met_again = true,
-                Ok(Written::StaleEpoch) => return Err(Refusal::CacheAway),
-                Ok(Written::Skew) => return Err(Refusal::ClocksDisagree),
-                Ok(Written::Full) => return Err(Refusal::Full),
+                Ok(written) => {
+                    return stored(written, intent.precondition).inspect(|stored| {
+                        if let Stored::New(version) = stored {
+                            self.metrics.lead(*version, clock::now_micros());
+                        }
+                    });
+                }
                 Err(error) => {
                     return past_redis(&error, intent.kind(), read, self.redis_timeout).map(Stored::Untaken);
                 }
@@ -260,99 +161,38 @@ impl WritePath {
             Untaken::Unsent => refusal,
             Untaken::Unanswered { .. } => Refusal::OutcomeUnknown(None),
         };
-        let entity = Arc::clone(intent.entity());
-        let Issued { version, answer_from } = self.away.issue(&self.queue).await.map_err(refused)?;
+        let (entity, keyed) = (Arc::clone(intent.entity()), intent.idempotency.is_some());
+        let of = (entity.name(), &intent.id);
+        let Issued { version, answer_from } = self.away.issue(of, &self.queue, deadline).await.map_err(refused)?;
         match self.publish(intent, version, deadline, false).await {
             Fate::Acknowledged => {
                 self.metrics.past_cache.with_label_values(&[entity.name()]).inc();
                 sleep_until(answer_from).await;
                 Ok(Accepted { version, state: State::Logged, how: How::Past })
             }
+            Fate::Unacknowledged if keyed => Err(Refusal::KeyNotKept(version)),
             Fate::Unacknowledged => Err(Refusal::OutcomeUnknown(Some(version))),
             Fate::Unsent => Err(refused(Refusal::StoresAway)),
         }
     }
-
-    /// R6: a late acknowledgement is taken in all the same. `stored`: the record is in the cache, which wants to know.
-    async fn publish(&self, intent: Intent, version: Version, deadline: Instant, stored: bool) -> Fate {
-        // A handler past its deadline produces no more: the relay does.
-        if !self.kafka.is_up() || Instant::now() >= deadline {
-            return Fate::Unsent;
-        }
-        let entity = Arc::clone(intent.entity());
-        let topic = self.kafka_settings.topic(entity.name());
-        let (acknowledge, acknowledged) = oneshot::channel();
-        let Intent { id, wish, trace, idempotency, prefers, .. } = intent;
-        let event = Event { id, version, origin: Origin::Write, change: wish.change };
-        let tell = stored.then(|| self.tell_cache(&entity, &event, idempotency));
-        let outgoing = Outgoing { topic: &topic, event: &event, trace: trace.as_deref() };
-        let (begun, seconds) = (Instant::now(), self.metrics.acknowledge.clone());
-        let sent = self.publisher.send(outgoing, move |delivered| {
-            if let Ok(published) = &delivered {
-                seconds.observe(begun.elapsed().as_secs_f64());
-                if let Some(tell) = tell {
-                    tell(*published);
-                }
-            }
-            drop(acknowledge.send(delivered));
-        });
-        match sent {
-            Ok(()) if stored && prefers == Some(State::Cached) => Fate::Unacknowledged,
-            Ok(()) => match timeout_at(deadline, acknowledged).await {
-                Ok(Ok(Ok(_))) => Fate::Acknowledged,
-                _ => Fate::Unacknowledged,
-            },
-            Err(TopicError::QueueFull | TopicError::Unchecked | TopicError::Fatal(_)) => Fate::Unsent,
-            Err(error) => {
-                tracing::error!(%error, topic, "an event was refused");
-                Fate::Unsent
-            }
-        }
-    }
-
-    /// The cache learns of the acknowledgement off the answer's path, also when nobody waits for it any more. Where it
-    /// does not, the relay sends a harmless duplicate.
-    fn tell_cache(
-        &self,
-        entity: &Entity,
-        event: &Event<'_>,
-        idempotency: Option<Idempotency>,
-    ) -> impl FnOnce(Published) + Send + Sync + use<> {
-        let (queue, dropped) = (self.acknowledged.clone(), self.metrics.acknowledgements_dropped.clone());
-        let (entity, id, version) = (entity.name().to_owned(), event.id.clone(), event.version);
-        let key = idempotency.map(|idempotency| idempotency.key);
-        move |Published { partition, offset }| {
-            let logged = Logged { entity, id, version, partition, offset, at: clock::now_micros(), key };
-            if queue.try_send(logged).is_err() {
-                dropped.inc();
-            }
-        }
-    }
 }
 
-impl Intent {
-    pub(crate) fn entity(&self) -> &Arc<Entity> {
-        self.table.entity()
-    }
-
-    fn kind(&self) -> Kind {
-        match (&self.precondition, &self.idempotency) {
-            (Some(_), _) => Kind::Conditional,
-            (None, Some(_)) => Kind::Keyed,
-            (None, None) => Kind::Plain,
+/// What the script's last word means for whoever asked.
+fn stored(written: Written, precondition: Option<Precondition>) -> Result<Stored, Refusal> {
+    match written {
+        Written::New(version) => Ok(Stored::New(version)),
+        Written::Repeated { version, state, content } => Ok(Stored::Repeated { version, state, content }),
+        Written::Conflict(Some((version, state))) if precondition == Some(Precondition::Unused) => {
+            Ok(Stored::Repeated { version, state, content: None })
         }
-    }
-
-    fn to_write(&self, mine: u64, nowhere: Option<Lease>) -> Write {
-        Write {
-            entity: self.entity().name().to_owned(),
-            id: self.id.clone(),
-            content: self.wish.content.clone(),
-            trace: self.trace.clone(),
-            mine,
-            precondition: self.precondition,
-            nowhere,
-            idempotency: self.idempotency.clone(),
-        }
+        Written::Conflict(current) => Err(Refusal::PreconditionFailed(current.map(|(version, _)| version))),
+        Written::Mismatch => Err(Refusal::KeyReused),
+        Written::Incomplete => Err(Refusal::Incomplete),
+        Written::Absent => Err(Refusal::RowUnknown),
+        Written::Quiet => Err(Refusal::Quiet),
+        Written::Skew => Err(Refusal::ClocksDisagree),
+        Written::Full => Err(Refusal::Full),
+        Written::Late => Err(Refusal::Busy),
+        Written::StaleEpoch => Err(Refusal::CacheAway),
     }
 }

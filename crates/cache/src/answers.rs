@@ -68,6 +68,17 @@ pub struct Write {
     pub idempotency: Option<Idempotency>,
 }
 
+impl Write {
+    /// What it adds to a call, in bytes; the names of its keys are not counted.
+    pub(crate) fn bytes(&self) -> usize {
+        let content = match &self.content {
+            Content::Json { text, .. } => text.len(),
+            Content::Tombstone => 0,
+        };
+        content + self.trace.as_ref().map_or(0, String::len)
+    }
+}
+
 /// What must be true of a record before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
@@ -112,6 +123,8 @@ pub enum Written {
     Incomplete,
     /// The outbox, the unsettled or Redis itself has no room.
     Full,
+    /// Redis has changed less than T ago: nobody issues a version yet.
+    Quiet,
     /// The process' clock is ahead of Redis'.
     Skew,
     /// The request was under way too long; with a fresh clock reading it may be sent again.

@@ -21,8 +21,8 @@ use crate::{CacheError, RedisSettings, keys, reply};
 /// Most writes in one script call: each may take 16 microseconds of the shard's version space (PROTOCOL R1).
 pub(crate) const MOST_WRITES: usize = 64;
 
-/// Payload in one page of the outbox: a page must be read well within T.
-const PAGE_BYTES: usize = 1 << 20;
+/// Payload in one call or answer, which must be through well within T.
+pub(crate) const MOST_BYTES: usize = 1 << 20;
 
 /// Redis as the protocol sees it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -209,7 +209,7 @@ impl Cache {
     /// [`CacheError`].
     pub async fn pending(&self, shard: Shard, behind: u64, until: u64, most: usize) -> Result<PendingPage, CacheError> {
         let mut call = self.scripts.relay.prepare_invoke();
-        call.key(shard.outbox()).arg(behind).arg(until).arg(most).arg(PAGE_BYTES).arg(shard.record_prefix());
+        call.key(shard.outbox()).arg(behind).arg(until).arg(most).arg(MOST_BYTES).arg(shard.record_prefix());
         page(self.call(&call).await?)
     }
 
@@ -293,10 +293,10 @@ impl Cache {
         self.call(&call).await
     }
 
-    /// R8: to be said before a version is issued without Redis; when the process reaches Redis again, it declares the cache
-    /// incomplete first.
-    pub fn bypassed(&self) {
-        self.connector.bypassed();
+    /// R8: to be said before a version of this record is issued without Redis; when the process reaches Redis again, it
+    /// declares the record's shard incomplete first.
+    pub fn bypassed(&self, entity: &str, id: &record::RecordId) {
+        self.connector.bypassed(Shard::of(&member(entity, id)));
     }
 
     /// R15: settles were given up: at the next contact the epoch is raised, since a record may count as current that is not.

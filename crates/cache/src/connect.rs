@@ -179,10 +179,10 @@ impl Connector {
     }
 
     /// R8: this process issues a version without Redis. Said before it does: the cache lacks that write until it is settled,
-    /// so that the next connection first of all declares the cache incomplete (R16). A connection that is there already does
+    /// so that the next connection first of all declares this part of it incomplete (R16). A connection that is there already does
     /// so at once, between the calls of others: it waits for no lull.
-    pub(crate) fn bypassed(&self) {
-        self.life.bypassed();
+    pub(crate) fn bypassed(&self, shard: Shard) {
+        self.life.bypassed(shard);
         self.look_again.notify_one();
     }
 
@@ -215,7 +215,8 @@ impl Connector {
             Err(error) => return Ok(Err(error)),
         };
         match self.meet(&mut connection).await {
-            Ok(None) => Ok(Ok(connection)),
+            // R2: nor is it used before its clock was read, or the first writes would take a Redis that is there for away.
+            Ok(None) => Ok(self.read_clock(&mut connection).await.map(|()| connection)),
             Ok(Some(refusal)) => Err(refusal),
             Err(error) => Ok(Err(error)),
         }
@@ -243,19 +244,23 @@ impl Connector {
                 let () = redis::cmd("SET").arg(SHARD_COUNT).arg(SHARDS).arg("NX").query_async(connection).await?;
             }
         }
-        self.enter(connection, &info.get::<String>("run_id").unwrap_or_default()).await?;
+        let server = ["run_id", "master_replid"].map(|name| info.get::<String>(name).unwrap_or_default());
+        self.enter(connection, server).await?;
         Ok(None)
     }
 
     /// Raises the epoch where it must be, declares what is owed, and takes in what is in force.
-    async fn enter(&self, connection: &mut MultiplexedConnection, run_id: &str) -> Result<(), RedisError> {
+    async fn enter(&self, connection: &mut MultiplexedConnection, server: [String; 2]) -> Result<(), RedisError> {
         let owed = self.life.owed();
         let meet = scripts::meet();
         let mut call = meet.prepare_invoke();
         for key in Shard::all().map(Shard::epoch).chain(Shard::all().map(Shard::incomplete)) {
             call.key(key);
         }
-        call.arg(run_id).arg(self.life.epoch()).arg(u8::from(owed.raise())).arg(u8::from(owed.doubt()));
+        call.arg(&server).arg(self.life.epoch()).arg(u8::from(owed.raise()));
+        for doubt in owed.doubts() {
+            call.arg(u8::from(doubt));
+        }
         let (epoch, changed_ago): (u64, u64) = call.invoke_async(connection).await?;
         self.life.met(epoch, Duration::from_micros(changed_ago), self.timeout);
         self.life.pay(owed);
@@ -300,14 +305,13 @@ impl Connector {
                 Err(error) => return Ok(Err(error)),
             }
         }
+        Ok(self.read_clock(connection).await)
+    }
+
+    async fn read_clock(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         let sent = clock::now_micros();
-        match redis::cmd("TIME").query_async::<(u64, u64)>(connection).await {
-            Ok((seconds, micros)) => {
-                let now = seconds * 1_000_000 + micros;
-                self.observe(Reading { sent, now, received: clock::now_micros() });
-                Ok(Ok(()))
-            }
-            Err(error) => Ok(Err(error)),
-        }
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
+        self.observe(Reading { sent, now: seconds * 1_000_000 + micros, received: clock::now_micros() });
+        Ok(())
     }
 }

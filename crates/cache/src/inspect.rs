@@ -97,13 +97,14 @@ impl Inspector {
     /// # Errors
     /// [`CacheError`].
     pub async fn heads(&mut self) -> Result<Heads, CacheError> {
-        let info: InfoDict = redis::cmd("INFO").arg("server").query_async(&mut self.connection).await?;
-        let run_id: String = info.get("run_id").unwrap_or_default();
+        let info: InfoDict = redis::cmd("INFO").query_async(&mut self.connection).await?;
+        let server = ["run_id", "master_replid"].map(|name| info.get::<String>(name));
         let mut heads = Heads::default();
         for shard in Shard::all() {
-            let known: Option<String> =
-                redis::cmd("HGET").arg(shard.epoch()).arg("run_id").query_async(&mut self.connection).await?;
-            if known.as_ref() != Some(&run_id) {
+            let mut known = redis::cmd("HMGET");
+            known.arg(shard.epoch()).arg("run_id").arg("replid");
+            let known: [Option<String>; 2] = known.query_async(&mut self.connection).await?;
+            if known != server {
                 heads
                     .doubts
                     .push(format!("shard {}: Redis has changed, and no service has met it yet", shard.number()));

@@ -37,7 +37,7 @@ impl Shard {
         self.key("last")
     }
 
-    /// Which life of Redis this is: a hash {n, `run_id`}.
+    /// Which life of Redis this is: a hash {n, `run_id`, replid, `changed_at`}.
     pub(crate) fn epoch(self) -> String {
         self.key("epoch")
     }

@@ -5,20 +5,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::keys::{SHARDS, Shard};
+
 /// Shared by everything that talks to one Redis.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     epoch: AtomicU64,
     quiet_until: Mutex<Option<Instant>>,
-    bypassed: Debt,
+    /// By shard.
+    bypassed: [Debt; SHARDS as usize],
     missed: Debt,
 }
 
 /// What the next meeting has to declare; taken before it, paid after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Owed {
-    /// Writes were made around Redis: the cache is incomplete (R8, R16).
-    bypassed: u64,
+    /// By shard: writes were made around Redis, and that part of the cache is incomplete (R8, R16).
+    bypassed: [u64; SHARDS as usize],
     /// Settles were given up: the epoch is raised (R15).
     missed: u64,
 }
@@ -56,14 +59,15 @@ impl Life {
     /// Redis was met in `epoch`, and found changed that long ago; versions may be issued once that is `quiet` ago. A process
     /// that only now hears of a change waits as much as the one that found it: the clocks are what has to catch up.
     pub(crate) fn met(&self, epoch: u64, changed_ago: Duration, quiet: Duration) {
-        let before = self.epoch.swap(epoch, Ordering::SeqCst);
-        if before != epoch {
-            tracing::info!(epoch, before, ?changed_ago, "Redis is met in epoch {epoch}");
-        }
+        // Before the epoch: whoever has the new one already must not miss that it is quiet.
         let rest = quiet.saturating_sub(changed_ago);
         if !rest.is_zero() {
             let mut until = self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
             *until = (*until).max(Some(Instant::now() + rest));
+        }
+        let before = self.epoch.swap(epoch, Ordering::SeqCst);
+        if before != epoch {
+            tracing::info!(epoch, before, ?changed_ago, "Redis is met in epoch {epoch}");
         }
     }
 
@@ -73,8 +77,11 @@ impl Life {
         until.map(|until| until.saturating_duration_since(Instant::now())).filter(|rest| !rest.is_zero())
     }
 
-    pub(crate) fn bypassed(&self) {
-        self.bypassed.incur();
+    /// A write of this shard is made around Redis.
+    pub(crate) fn bypassed(&self, shard: Shard) {
+        if let Some(debt) = self.bypassed.get(usize::from(shard.number())) {
+            debt.incur();
+        }
     }
 
     pub(crate) fn missed(&self) {
@@ -82,22 +89,25 @@ impl Life {
     }
 
     pub(crate) fn owed(&self) -> Owed {
-        Owed { bypassed: self.bypassed.owed(), missed: self.missed.owed() }
+        Owed { bypassed: self.bypassed.each_ref().map(Debt::owed), missed: self.missed.owed() }
     }
 
     pub(crate) fn pay(&self, owed: Owed) {
-        self.bypassed.pay(owed.bypassed);
+        for (debt, owed) in self.bypassed.iter().zip(owed.bypassed) {
+            debt.pay(owed);
+        }
         self.missed.pay(owed.missed);
     }
 }
 
 impl Owed {
     pub(crate) fn anything(self) -> bool {
-        self.doubt() || self.raise()
+        self.raise() || self.doubts().any(|doubt| doubt)
     }
 
-    pub(crate) fn doubt(self) -> bool {
-        self.bypassed > 0
+    /// Of every shard in order, whether it is incomplete.
+    pub(crate) fn doubts(self) -> impl Iterator<Item = bool> {
+        self.bypassed.into_iter().map(|owed| owed > 0)
     }
 
     pub(crate) fn raise(self) -> bool {
@@ -129,15 +139,20 @@ mod tests {
 
     #[test]
     fn what_happens_while_a_debt_is_being_paid_is_still_owed() {
-        let life = Life::default();
+        let (life, mut shards) = (Life::default(), Shard::all());
+        let (one, other) = (shards.next().unwrap(), shards.next().unwrap());
+        let doubtful = |owed: Owed| owed.doubts().filter(|doubt| *doubt).count();
         assert!(!life.owed().anything());
-        life.bypassed();
+        life.bypassed(one);
+        life.bypassed(other);
         let first = life.owed();
-        life.bypassed();
+        assert_eq!(doubtful(first), 2);
+        life.bypassed(one);
         life.missed();
         life.pay(first);
         let second = life.owed();
-        assert!(second.doubt() && second.raise());
+        assert!(second.raise());
+        assert_eq!(doubtful(second), 1, "the other's was declared");
         life.pay(second);
         assert!(!life.owed().anything());
     }

@@ -1,5 +1,6 @@
 //! Concurrent writes share one script call. A batch adds no wait: it takes what is queued when the connection is free,
-//! so that under load one call carries many writes and at rest a write goes out alone.
+//! so that under load one call carries many writes and at rest a write goes out alone. It is bounded by writes and by
+//! bytes: a call that were longer under way than T would answer to nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use service::Pulse;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cache::MOST_WRITES;
+use crate::cache::{MOST_BYTES, MOST_WRITES};
 use crate::{Cache, CacheError, Write, Written};
 
 type Queued = (Write, oneshot::Sender<Result<Written, CacheError>>);
@@ -88,20 +89,24 @@ impl Writer {
 
     /// Runs until every [`WriteQueue`] is gone and the queue is empty.
     pub async fn run(mut self) {
-        let mut batch = Vec::with_capacity(MOST_WRITES);
-        while self.queued.recv_many(&mut batch, MOST_WRITES).await > 0 {
-            self.pulse.beat();
-            // Whoever has given up meanwhile gets no write: its client has another answer by now.
-            batch.retain(|(_, answer)| !answer.is_closed());
-            if !batch.is_empty() {
-                self.write(&mut batch).await;
+        let mut waiting = Vec::with_capacity(MOST_WRITES);
+        while self.queued.recv_many(&mut waiting, MOST_WRITES).await > 0 {
+            while !waiting.is_empty() {
+                self.pulse.beat();
+                // Whoever has given up meanwhile gets no write: its client has another answer by now.
+                waiting.retain(|(_, answer)| !answer.is_closed());
+                let fit = fit(waiting.iter().map(|(write, _)| write.bytes()));
+                self.write(waiting.drain(..fit)).await;
             }
             self.pulse.rest();
         }
     }
 
-    async fn write(&self, batch: &mut Vec<Queued>) {
-        let (writes, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+    async fn write(&self, batch: impl Iterator<Item = Queued>) {
+        let (writes, answers): (Vec<_>, Vec<_>) = batch.unzip();
+        if writes.is_empty() {
+            return;
+        }
         let seen = Version::new(self.seen.load(Ordering::Relaxed)).unwrap_or(Version::ZERO);
         match self.cache.write(&writes, seen).await {
             Ok(written) => {
@@ -132,5 +137,28 @@ impl Writer {
                 }
             }
         }
+    }
+}
+
+/// How many of these may share a call: one always, and no more than there is room for.
+fn fit(bytes: impl Iterator<Item = usize>) -> usize {
+    let sums = bytes.scan(0, |sum, bytes| {
+        *sum += bytes;
+        Some(*sum)
+    });
+    sums.enumerate().take_while(|(n, sum)| *n == 0 || *sum <= MOST_BYTES).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_takes_what_fits_and_what_is_too_large_for_any_goes_alone() {
+        let fit = |bytes: &[usize]| fit(bytes.iter().copied());
+        assert_eq!(fit(&[]), 0);
+        assert_eq!(fit(&[0; 64]), 64);
+        assert_eq!(fit(&[MOST_BYTES - 1, 1, 0, 1]), 3, "to the byte");
+        assert_eq!(fit(&[2 * MOST_BYTES, 0]), 1);
     }
 }

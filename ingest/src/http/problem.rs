@@ -9,8 +9,8 @@ use record::{Fault, FaultCode, RecordId, Version};
 use serde_json::{Value, json};
 use service::FailureClass;
 
+use crate::intent::Refusal;
 use crate::read::ReadError;
-use crate::write::Refusal;
 
 /// The one refusal that no [`Refusal`] stands for and that is ours to answer for.
 pub(crate) const BODIES_FULL: &str = "bodies-full";
@@ -30,6 +30,8 @@ pub(crate) struct Problem {
     id: Option<Box<RecordId>>,
     /// The version that the record has, or that the write has if it happened.
     version: Option<Version>,
+    /// There was a key, and nobody has looked it up or kept it.
+    key_unchecked: bool,
 }
 
 impl Problem {
@@ -46,6 +48,7 @@ impl Problem {
             allow: None,
             id: None,
             version: None,
+            key_unchecked: false,
         }
     }
 
@@ -90,6 +93,13 @@ impl Problem {
         Self { version, ..Self::new(504, "outcome-unknown", "No acknowledgement in time", detail) }
     }
 
+    fn key_not_kept(version: Version) -> Self {
+        let detail = "the cache is away: the write may have happened, or may still happen, and its key was neither looked up \
+                      nor kept. Sent again it may be a second write, over what others have written since: read the record \
+                      first, or send it again with If-Match";
+        Self { key_unchecked: true, detail: detail.into(), ..Self::outcome_unknown(Some(version)) }
+    }
+
     pub(crate) fn event_too_large(most: usize) -> Self {
         let detail =
             format!("as an event it would have more than {most} bytes (--event-bytes-most); nothing was written");
@@ -99,7 +109,7 @@ impl Problem {
     /// A write that was not accepted. Where it may have happened all the same, the answer names its id, and its version where
     /// that is known.
     pub(crate) fn write(refusal: Refusal, id: &RecordId) -> Self {
-        let unknown = matches!(refusal, Refusal::OutcomeUnknown(_));
+        let unknown = matches!(refusal, Refusal::OutcomeUnknown(_) | Refusal::KeyNotKept(_));
         Self { id: unknown.then(|| Box::new(id.clone())), ..Self::from(refusal) }
     }
 
@@ -192,6 +202,9 @@ impl Problem {
         if let Some(version) = self.version.filter(|_| self.status == StatusCode::PRECONDITION_FAILED) {
             response.insert_header((header::ETAG, format!("\"{version}\"")));
         }
+        if self.key_unchecked {
+            response.insert_header(("Idempotency-Checked", "false"));
+        }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
         }
@@ -281,6 +294,7 @@ impl From<Refusal> for Problem {
             Refusal::KeyReused => Self::key_reused(),
             Refusal::PreconditionFailed(version) => Self::precondition_failed(version),
             Refusal::OutcomeUnknown(version) => Self::outcome_unknown(version),
+            Refusal::KeyNotKept(version) => Self::key_not_kept(version),
         }
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::conditions::{Conditions, Prefer};
 use super::{Front, Problem, body};
-use crate::write::{Accepted, How, Intent, Wish};
+use crate::intent::{Accepted, How, Intent, Wish};
 use crate::{read, wait};
 
 /// Key, frame and headers of an event, and the batch around it: an ample bound.

@@ -9,7 +9,7 @@
 --                 TTL (milliseconds)
 -- ARGV per write  mine, member, payload, deleted (0|1), schema, trace, precondition (empty | none | unused | version),
 --                 token of the lease under which no row was found (empty: none), fingerprint (empty: no idempotency key)
--- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"SKEW"} | {"LATE"} | {"MISMATCH"} |
+-- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"QUIET"} | {"SKEW"} | {"LATE"} | {"MISMATCH"} |
 --                 {"HIT", version, state[, payload, deleted, schema]} | {"FULL"} | {"INCOMPLETE"} | {"ABSENT"} |
 --                 {"CONFLICT"[, version, state]} | {"ERR", code}
 local time = redis.call('TIME')
@@ -57,7 +57,11 @@ end
 local function write(k, a)
   local record, lease, last, outbox, unsettled = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]
   local mine, member, wanted, fingerprint = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 6], ARGV[a + 8]
-  if redis.call('HGET', KEYS[k + 5], 'n') ~= epoch then return {'EPOCH'} end
+  local life = redis.call('HMGET', KEYS[k + 5], 'n', 'changed_at')
+  if life[1] ~= epoch then return {'EPOCH'} end
+  -- R2, `k40`: whatever the process knows of the change, and however long the write has waited. A clock that was set back
+  -- by more than T since keeps nobody quiet until it has caught up.
+  if math.abs(now - tonumber(life[2] or '0')) < timeout then return {'QUIET'} end
   if mine - now > disagree then return {'SKEW'} end
   if now - mine > timeout - disagree then return {'LATE'} end
   if fingerprint ~= '' then

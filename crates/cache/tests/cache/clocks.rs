@@ -1,11 +1,11 @@
 //! R2: no version from a clock that is ahead, and no script after its handler gave up. The edges are exact: all writes of
 //! one call have the same clock of Redis, which the answer tells.
 
-use cache::{Write, Written};
+use cache::{SHARDS, Write, Written};
 use record::Version;
 use service::clock;
 
-use crate::support::{Fixture, fresh, fresh_with, put};
+use crate::support::{Fixture, fresh, fresh_with, id, put, shard};
 
 const D: i64 = 50_000;
 const T: i64 = 500_000;
@@ -57,6 +57,55 @@ async fn d_and_t_are_settings() {
     let cache = fresh_with(|settings| settings.clock_skew_ms = std::time::Duration::from_millis(100)).await;
     holds_up_to(&cache, 100_000, |ahead| if ahead > 100_000 { "skew" } else { "new" }).await;
     holds_up_to(&cache, -400_000, |ahead| if ahead < -400_000 { "late" } else { "new" }).await;
+}
+
+/// `k40`. Each shard was found changed at another moment around T ago, and one call asks them all.
+#[tokio::test]
+async fn r2_k40_no_version_is_issued_for_t_after_redis_was_found_changed() {
+    let cache = fresh().await;
+    let of = |wanted: u16| (0u32..).map(|n| n.to_string()).find(|id| shard(id) == wanted).expect("some id");
+    let ids: Vec<_> = (0..SHARDS).map(of).collect();
+    let t = T.unsigned_abs();
+    let around = "local time, changed = redis.call('TIME'), {}
+        for n, key in ipairs(KEYS) do
+          changed[n] = time[1] * 1000000 + time[2] - ARGV[1] + n * 100
+          redis.call('HSET', key, 'changed_at', string.format('%.0f', changed[n]))
+        end
+        return changed";
+    let mut set = vec![around.to_owned(), SHARDS.to_string()];
+    set.extend((0..SHARDS).map(|shard| format!("wb:{{{shard:02}}}:epoch")).chain([t.to_string()]));
+    let (mut inside, mut outside) = (false, false);
+    for _ in 0..2000 {
+        let changed: Vec<u64> = cache.ask("EVAL", &set).await;
+        let writes: Vec<_> = ids.iter().map(|name| Write { id: id(name), ..put("1") }).collect();
+        let written = cache.cache.write(&writes, Version::ZERO).await.expect("the script answers");
+        let now = cache.last_reading().now;
+        for (changed, written) in changed.into_iter().zip(written) {
+            let since = now - changed;
+            let quiet = written.expect("each is answered") == Written::Quiet;
+            assert_eq!(quiet, since < t, "{since} us after the change");
+            (inside, outside) = (inside || quiet, outside || !quiet);
+        }
+        if inside && outside {
+            return;
+        }
+    }
+    panic!("the edge was not met: within {inside}, beyond {outside}");
+}
+
+/// Else a clock that was wrong at the change and is right now would stop all writes for as long as it was wrong by.
+#[tokio::test]
+async fn r2_a_change_that_the_clock_has_yet_to_reach_keeps_nobody_quiet() {
+    let cache = fresh().await;
+    let key = format!("wb:{{{:02}}}:epoch", shard("1"));
+    let changed_at = async |ahead: u64| {
+        let at = clock::now_micros() + ahead;
+        cache.ask::<()>("HSET", &[key.clone(), "changed_at".to_owned(), at.to_string()]).await;
+    };
+    changed_at(3_600_000_000).await;
+    cache.put("1").await;
+    changed_at(300_000).await;
+    assert_eq!(cache.write(put("1")).await, Written::Quiet, "set back by less than T: it may have been just now");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! R15 and the connection: which Redis may be used, what is noticed when it goes, and that it comes back by itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use cache::{Cache, CacheError, ConnectError, Connector, Looked, Written};
@@ -9,7 +9,8 @@ use service::FailureClass;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    dependency, empty_database, fixture, fresh, id, new, own_redis, plain_connection, put, record_key, settings, until,
+    dependency, empty_database, fixture, fresh, go, id, new, own_redis, plain_connection, put, record_key, settings,
+    until,
 };
 
 /// What a process hears that must not use the Redis at `url`.
@@ -77,6 +78,26 @@ async fn a_process_that_never_reached_redis_is_told_at_once() {
     assert_eq!(CacheError::Away.class(), FailureClass::Transient);
     assert!(matches!(cache.look("users", &id("1")).await, Err(CacheError::Away)));
     assert!(matches!(cache.depths().await, Err(CacheError::Away)));
+}
+
+/// R2, R8: else the first writes would take a Redis that is there for away, and go past it.
+#[tokio::test]
+async fn r2_a_connection_is_used_only_once_the_clock_behind_it_was_read() {
+    let settings = settings(&empty_database());
+    let (cache, handed_out) = (Arc::new(OnceLock::<Cache>::new()), Arc::new(Mutex::new(Vec::new())));
+    let (asked, told) = (Arc::clone(&cache), Arc::clone(&handed_out));
+    let observer = move |_| {
+        // Without a connection it says so at once.
+        let mut depths = std::pin::pin!(asked.get().expect("it runs").depths());
+        let polled = depths.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        told.lock().unwrap().push(!matches!(polled, std::task::Poll::Ready(Err(CacheError::Away))));
+    };
+    let connector = Connector::new(&settings, Arc::new(observer)).unwrap();
+    cache.set(Cache::new(connector.clone(), settings, "this")).expect("it is set once");
+    let (redis, stopping) = (dependency(), CancellationToken::new());
+    go(async move { connector.run(&redis, &stopping).await });
+    until("its clock is read twice", || async { handed_out.lock().unwrap().len() >= 2 }).await;
+    assert_eq!(handed_out.lock().unwrap()[..2], [false, true], "handed out when its clock was read");
 }
 
 #[tokio::test]

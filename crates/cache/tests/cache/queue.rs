@@ -8,7 +8,9 @@ use std::time::Duration;
 use cache::{Cache, CacheError, Connector, WriteQueue, Writer, Written};
 use tokio::task::JoinSet;
 
-use crate::support::{Fixture, fixture, fresh, go, key, new, own_redis, put, record_key, settings, version};
+use crate::support::{
+    Fixture, fixture, fresh, go, json, key, new, own_redis, put, record_key, settings, version, written_after_quiet,
+};
 
 fn queue(cache: &Fixture, most: usize) -> (WriteQueue, Writer) {
     WriteQueue::new(cache.cache.clone(), most)
@@ -112,7 +114,60 @@ async fn the_process_remembers_the_highest_version_it_has_seen() {
     assert_eq!(queue.seen(), before.get(), "known before the answer is used");
     cache.ask::<()>("FLUSHDB", &[] as &[&str]).await;
     assert_eq!(queue.write(put("1")).await.unwrap(), Written::StaleEpoch);
-    assert_eq!(new(queue.write(put("1")).await.unwrap()), version(before.get() + 16));
+    assert_eq!(written_after_quiet(&queue, "1").await, version(before.get() + 16));
+}
+
+/// `k40`: the first call learns of the change and meets Redis again; what stands behind it goes out in the new epoch at once.
+#[tokio::test]
+async fn r2_k40_what_stands_in_the_queue_when_redis_changes_gets_no_version_for_t() {
+    let cache = fresh().await;
+    let (queue, writer) = queue(&cache, 1000);
+    cache.ask::<()>("FLUSHDB", &[] as &[&str]).await;
+    let mut waiting: Vec<_> = (0..200).map(|n| Box::pin(queue.write(put(&n.to_string())))).collect();
+    for write in &mut waiting {
+        assert!(futures_poll(write).await.is_pending());
+    }
+    go(writer.run());
+    let (mut stale, mut quiet) = (0, 0);
+    for write in waiting {
+        match write.await.expect("it is answered") {
+            Written::StaleEpoch => stale += 1,
+            Written::Quiet => quiet += 1,
+            other => panic!("right after the change: {other:?}"),
+        }
+    }
+    assert_eq!((stale, quiet), (64, 136), "the first call was of the old epoch, those behind it of the new one");
+    written_after_quiet(&queue, "1").await;
+}
+
+/// What lies between two servers for longer than T has no handler any more.
+#[tokio::test]
+async fn one_script_call_carries_a_megabyte_at_most_and_what_is_larger_goes_alone() {
+    let redis = own_redis();
+    let cache = fixture(settings(&redis.url(0))).await;
+    let (queue, writer) = queue(&cache, 100);
+    let large = |n: usize, bytes: usize| {
+        let mut write = put(&n.to_string());
+        write.content = json(&format!(r#"{{"name":"{}"}}"#, "x".repeat(bytes)));
+        write
+    };
+    // So that Redis knows the script.
+    cache.put("first").await;
+    let before = script_calls(&cache).await;
+    let sizes = [300_000, 300_000, 300_000, 300_000, 2_000_000, 300_000, 300_000];
+    let writes = sizes.iter().enumerate().map(|(n, bytes)| Box::pin(queue.write(large(n, *bytes))));
+    let mut waiting: Vec<_> = writes.collect();
+    for write in &mut waiting {
+        assert!(futures_poll(write).await.is_pending());
+    }
+    go(writer.run());
+    for write in waiting {
+        let answer = write.await.expect("it is answered");
+        // On a slow machine the last ones were read too long ago by then; they were sent all the same.
+        assert!(matches!(answer, Written::New(_) | Written::Late), "{answer:?}");
+    }
+    // Three; one, since the next is too large for any; that one; two.
+    assert_eq!(script_calls(&cache).await - before, 4);
 }
 
 #[tokio::test]

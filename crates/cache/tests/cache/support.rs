@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cache::{
     Cache, Cached, ConnectError, Connector, Content, Logged, Looked, Reading, RedisSettings, SHARDS, Settled, Shard,
-    State, Write, Written,
+    State, Write, WriteQueue, Written,
 };
 use record::{RecordId, SchemaId, Version};
 use redis::aio::MultiplexedConnection;
@@ -237,6 +237,17 @@ impl Fixture {
 
     pub(crate) async fn state(&self, id: &str) -> State {
         self.hit(id).await.state
+    }
+}
+
+/// A write to a Redis that has just changed, which is refused until T is over (R2), and is then taken.
+pub(crate) async fn written_after_quiet(queue: &WriteQueue, id: &str) -> Version {
+    assert_eq!(queue.write(put(id)).await.expect("it is answered"), Written::Quiet, "a version right after a change");
+    loop {
+        match queue.write(put(id)).await.expect("it is answered") {
+            Written::Quiet => tokio::time::sleep(Duration::from_millis(5)).await,
+            written => return new(written),
+        }
     }
 }
 
