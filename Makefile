@@ -60,11 +60,11 @@ doctor: ## say what is missing, and the command that mends it
 	@crates/stack/packages.sh doctor
 	@if [ -x $(STACK_PROGRAM) ]; then $(STACK_PROGRAM) doctor; fi
 
-test: ## run all tests on real servers, on MariaDB and on MySQL, beside a running `make up`
+test: ## run all tests and a part of the chaos campaign on real servers, on MariaDB and on MySQL, beside a running `make up`
 	@crates/stack/packages.sh test
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 	$(CARGO) build --workspace --profile $(PROFILE) $(WITH_FAIL_POINTS)
-	@crates/stack/test.sh $(CARGO) $(PROFILE)
+	@crates/stack/test.sh $(CARGO) $(PROFILE) $(BUILT)
 
 chaos: ## hurt a whole system and judge what became of the writes: ROUNDS=10 SEED=1 FAULTS=… BUG=… RECORD=1 ARGS="…"
 	@crates/stack/packages.sh

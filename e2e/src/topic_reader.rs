@@ -20,6 +20,8 @@ pub struct Read {
     pub key: String,
     /// Its value; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
+    /// Its timestamp, in milliseconds since 1970; 0 without one.
+    pub at: u64,
     /// Its headers in order.
     pub headers: Vec<(String, String)>,
 }
@@ -60,6 +62,7 @@ pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Read>> {
             offset: message.offset(),
             key: message.key().map(text).unwrap_or_default(),
             value: message.payload().map(<[u8]>::to_vec),
+            at: message.timestamp().to_millis().and_then(|at| u64::try_from(at).ok()).unwrap_or(0),
             headers: headers.map(|h| (h.key.to_owned(), h.value.map(text).unwrap_or_default())).collect(),
         });
         missing -= 1;

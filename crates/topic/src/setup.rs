@@ -139,6 +139,9 @@ impl Topics {
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
         let mut described = self.admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await?;
         match described.pop() {
+            // Of a topic that was just made a broker may not know yet: then it tells nothing of it, or that there is none.
+            Some(Ok(config)) if config.entries.is_empty() => Ok(None),
+            Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(None),
             Some(Ok(config)) => Ok(Some((partitions, replicas, config))),
             Some(Err(code)) => Err(TopicError::Refused(rdkafka::error::KafkaError::AdminOp(code))),
             None => Ok(None),

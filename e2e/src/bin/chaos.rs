@@ -1,6 +1,5 @@
 //! `make chaos`: plays rounds of a campaign, tells how each ended, and how to play one that failed again alone.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Parser;
 use e2e::chaos::bug::{self, Bug};
-use e2e::chaos::client::Capabilities;
-use e2e::chaos::faults::{Fault, catalogue, not_yet};
+use e2e::chaos::faults::{Fault, catalogue};
 use e2e::chaos::ground::{self, Ground};
 use e2e::chaos::record::Record;
 use e2e::chaos::round::{Game, Outcome, play};
+use e2e::chaos::schedule::Membership;
 
 /// Hurts a whole system in every way that is known, and judges what became of the writes.
 #[derive(Debug, Parser)]
@@ -23,21 +22,21 @@ struct Arguments {
     /// The first round's seed; each further one has the next number.
     #[arg(long, default_value = "1")]
     seed: u64,
-    /// Only faults whose names begin so, several with commas between; also those that cannot be survived yet.
+    /// Only faults whose names begin so, several with commas between.
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
     /// A seeded bug that has to be found: see the list.
     #[arg(long)]
     bug: Option<String>,
+    /// Not those whose names begin so, several with commas between.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// Begins no round after so many seconds.
+    #[arg(long)]
+    within: Option<u64>,
     /// How long the clients of a round work, in seconds.
     #[arg(long, default_value = "25")]
     load: u64,
-    /// The clients send If-Match.
-    #[arg(long)]
-    conditional: bool,
-    /// The clients send Idempotency-Key.
-    #[arg(long)]
-    keyed: bool,
     /// Adds the rounds to docs/faults.json and to the table of docs/FAULTS.md.
     #[arg(long)]
     record: bool,
@@ -78,32 +77,20 @@ fn begin(arguments: &Arguments) -> Result<bool> {
 
 fn list() {
     for fault in catalogue() {
-        let not_yet = not_yet(&fault.name()).map(|rule| format!("   NOT YET: {rule}")).unwrap_or_default();
-        println!("{}{not_yet}", fault.name());
+        println!("{}", fault.name());
     }
     for bug in bug::BUGS {
         println!("bug {}", bug.name);
     }
 }
 
-/// Those that were asked for, else all that can be survived.
-fn chosen(names: &[String]) -> Result<Vec<Arc<dyn Fault>>> {
+/// Those that were asked for, else all, but those that are to be left out.
+fn chosen(names: &[String], without: &[String]) -> Result<Vec<Arc<dyn Fault>>> {
     let names: Vec<_> = names.iter().filter(|name| !name.is_empty()).collect();
-    if names.is_empty() {
-        let (waiting, now): (Vec<_>, Vec<_>) =
-            catalogue().into_iter().partition(|fault| not_yet(&fault.name()).is_some());
-        let mut missing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for fault in &waiting {
-            let name = fault.name();
-            missing.entry(not_yet(&name).unwrap_or_default()).or_default().push(name);
-        }
-        for (rule, faults) in missing {
-            println!("NOT YET, and not struck, {} faults: {rule}\n   {}", faults.len(), faults.join(" "));
-        }
-        return Ok(now);
-    }
-    let asked = |fault: &Arc<dyn Fault>| names.iter().any(|name| fault.name().starts_with(name.as_str()));
-    let found: Vec<_> = catalogue().into_iter().filter(asked).collect();
+    let begins = |fault: &Arc<dyn Fault>, name: &String| !name.is_empty() && fault.name().starts_with(name.as_str());
+    let asked = |fault: &Arc<dyn Fault>| names.is_empty() || names.iter().any(|name| begins(fault, name));
+    let left_out = |fault: &Arc<dyn Fault>| without.iter().any(|name| begins(fault, name));
+    let found: Vec<_> = catalogue().into_iter().filter(|fault| asked(fault) && !left_out(fault)).collect();
     if found.is_empty() {
         bail!("no fault begins with {names:?}; make chaos ARGS=--list names them");
     }
@@ -119,19 +106,28 @@ async fn campaign(arguments: &Arguments, bug: Option<Bug>) -> Result<bool> {
         _ => arguments.faults.clone(),
     };
     let game = Game {
-        faults: chosen(&names)?,
+        faults: chosen(&names, &arguments.without)?,
         load: Duration::from_secs(arguments.load),
-        can: Capabilities { conditional: arguments.conditional, keyed: arguments.keyed },
         bug: bug.map(|bug| bug.place),
     };
     let (mut ground, mut session, mut failed) = (Ground::default(), Record::default(), Vec::new());
-    let begun = Instant::now();
+    let (begun, mut played) = (Instant::now(), 0);
     for seed in arguments.seed..arguments.seed + arguments.rounds {
         let at = begun.elapsed();
+        if arguments.within.is_some_and(|most| at.as_secs() >= most) {
+            break;
+        }
+        played += 1;
         match play(&mut ground, &game, seed).await {
             Ok(outcome) => {
                 tell(&outcome, begun.elapsed() - at);
                 session.add(&outcome);
+                // At once: a long campaign may be ended before its end.
+                if arguments.record {
+                    let mut record = Record::load()?;
+                    record.add(&outcome);
+                    record.save()?;
+                }
                 if bug.is_some() && !outcome.verdict.is_clean() {
                     println!("\nthe bug was found, in the round of seed {seed}");
                     return Ok(true);
@@ -150,14 +146,9 @@ async fn campaign(arguments: &Arguments, bug: Option<Bug>) -> Result<bool> {
             }
         }
     }
-    if arguments.record {
-        let mut record = Record::load()?;
-        record.merge(&session);
-        record.save()?;
-    }
     println!("\n{}", session.table());
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    println!("{} rounds in {minutes:.1} minutes, {} failed {failed:?}", arguments.rounds, failed.len());
+    println!("{played} rounds in {minutes:.1} minutes, {} failed {failed:?}", failed.len());
     if bug.is_some() {
         println!("THE BUG WAS NOT FOUND: the campaign proves nothing");
         return Ok(false);
@@ -174,11 +165,12 @@ fn command(arguments: &Arguments, names: &[String], seed: u64) -> String {
         text += &format!(" BUG={bug}");
     }
     let mut more = Vec::new();
+    if arguments.without.iter().any(|name| !name.is_empty()) {
+        more.push(format!("--without={}", arguments.without.join(",")));
+    }
     if arguments.load != 25 {
         more.push(format!("--load={}", arguments.load));
     }
-    more.extend(arguments.conditional.then(|| "--conditional".to_owned()));
-    more.extend(arguments.keyed.then(|| "--keyed".to_owned()));
     if !more.is_empty() {
         text += &format!(" ARGS=\"{}\"", more.join(" "));
     }
@@ -188,8 +180,15 @@ fn command(arguments: &Arguments, names: &[String], seed: u64) -> String {
 fn tell(outcome: &Outcome, took: Duration) {
     let counts = outcome.counts;
     let nodes = if outcome.plan.needs.three_nodes == Some(true) { 3 } else { 1 };
+    let Membership { by_broker, named } = outcome.plan.members;
+    let members = match (by_broker, named) {
+        (false, false) => "classic group",
+        (false, true) => "classic group with names",
+        (true, false) => "KIP-848",
+        (true, true) => "KIP-848 with names",
+    };
     println!(
-        "seed {}: {} · {} faults · {} acknowledged, {} refused, {} unknown · recovered in {:.1} s · Redis {:?}, Kafka of {nodes} · {:.0} s",
+        "seed {}: {} · {} faults · {} acknowledged, {} refused, {} unknown · recovered in {:.1} s · Redis {:?}, Kafka of {nodes}, {members} · {:.0} s",
         outcome.plan.seed,
         if outcome.is_good() { "good" } else { "FAILED" },
         outcome.struck.len(),
@@ -207,8 +206,8 @@ fn tell(outcome: &Outcome, took: Duration) {
     for struck in outcome.toothless() {
         println!("   {} DID NOT BITE", struck.fault);
     }
-    for service in &outcome.died {
-        println!("   {service:?} had ended by itself and was started again");
+    if !outcome.died.is_empty() {
+        println!("   ended by themselves and were started again: {:?}", outcome.died);
     }
     if !outcome.verdict.is_clean() {
         print!("{}", outcome.verdict);

@@ -11,7 +11,7 @@ use std::fmt;
 
 pub(crate) use self::stores::POISON;
 use super::evidence::{Drain, Evidence};
-use super::journal::{Acknowledged, State, Written};
+use super::journal::{Acknowledged, Micros, State, Written};
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,8 +36,10 @@ pub enum Rule {
     LostUpdate,
     /// An offset was committed past an event that was in neither table nor dead letters.
     OffsetPassed,
-    /// An event is neither applied nor superseded nor dead.
+    /// An event is neither applied nor superseded nor dead, or it is dead and not noted as such.
     Unaccounted,
+    /// A dead letter of which nothing was bad.
+    WronglyDead,
     /// Cache and table differ once drained.
     CacheDiffers,
     /// What a client is shown and the table differ once drained.
@@ -129,6 +131,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     // What never arrived differs everywhere: said once is enough.
     if matches!(evidence.drain, Drain::After(_)) {
         stores::accounts(&case, &mut verdict);
+        stores::letters(&case, &mut verdict);
         stores::cache(&case, &mut verdict);
         stores::views(&case, &mut verdict);
     }
@@ -153,7 +156,7 @@ fn ended(evidence: &Evidence, verdict: &mut Verdict) {
 struct Case<'e> {
     evidence: &'e Evidence,
     writes: HashMap<&'e str, Vec<&'e Written>>,
-    /// The newest version of each record in the topic.
+    /// The newest version of each record in the topic that is no dead letter.
     logged: HashMap<&'e str, u64>,
 }
 
@@ -164,7 +167,7 @@ impl<'e> Case<'e> {
             writes.entry(&write.id).or_default().push(write);
         }
         let mut logged: HashMap<&str, u64> = HashMap::new();
-        for event in &evidence.events {
+        for event in evidence.events.iter().filter(|event| !evidence.dead.contains_key(&event.place())) {
             let newest = logged.entry(&event.id).or_default();
             *newest = (*newest).max(event.version.unwrap_or(0));
         }
@@ -175,29 +178,34 @@ impl<'e> Case<'e> {
         self.writes.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether this acknowledgement must be kept. `cached` is as durable as Redis, until the topic has it.
-    fn is_owed(&self, id: &str, acknowledged: &Acknowledged) -> bool {
-        let reached_the_topic = self.logged.get(id).is_some_and(|newest| *newest >= acknowledged.version);
-        acknowledged.state != State::Cached
+    /// Whether an acknowledged version, or a newer one, must be in the table (PROTOCOL section 3, 1): what the table refuses
+    /// never is; and `cached` rests on Redis alone until the topic has it, or a write on top of it that is refused.
+    fn is_owed(&self, write: &Written, told: &Acknowledged) -> bool {
+        if write.op.is_poison() {
+            return false;
+        }
+        let reached_the_topic = self.logged.get(&*write.id).is_some_and(|newest| *newest >= told.version);
+        let refused_on_top = || {
+            let poison = |other: &&&Written| {
+                other.op.is_poison() && (other.indeterminate || other.version() > Some(told.version))
+            };
+            self.writes_of(&write.id).iter().any(|other| poison(&other))
+        };
+        told.state != State::Cached
             || reached_the_topic
-            || !self.evidence.losses.iter().any(|loss| loss.covers(acknowledged.at))
+            || !(self.was_forgotten(write.begun, told.at, Micros::MAX) || refused_on_top())
+    }
+
+    /// Whether Redis may have forgotten before `by` what came into it between these times.
+    fn was_forgotten(&self, begun: Micros, known: Micros, by: Micros) -> bool {
+        self.evidence.losses.iter().any(|loss| loss.from <= by && loss.covers(begun, known))
     }
 
     /// The newest write of a record that must be kept, with its version.
     fn newest_owed(&self, id: &str) -> Option<(u64, &'e Written)> {
         let owed = self.writes_of(id).iter().flat_map(|write| {
-            write.acknowledged.iter().filter(|told| self.is_owed(id, told)).map(|told| (told.version, *write))
+            write.acknowledged.iter().filter(|told| self.is_owed(write, told)).map(|told| (told.version, *write))
         });
         owed.max_by_key(|(version, _)| *version)
-    }
-
-    /// Whether a reader at this time may have been shown the row although there was something newer.
-    fn is_blind(&self, begun: u64, ended: u64) -> bool {
-        self.is_disturbed_at(ended) || self.evidence.blind.iter().any(|(from, to)| begun <= *to && ended >= *from)
-    }
-
-    /// Redis, or the way to it, was hurt before this time.
-    fn is_disturbed_at(&self, at: u64) -> bool {
-        self.evidence.disturbed.is_some_and(|since| since <= at)
     }
 }

@@ -10,18 +10,30 @@ use rand::{Rng, SeedableRng};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use super::journal::{Acknowledged, Content, Journal, Op, Seen, State, Written};
+use super::journal::{Acknowledged, Content, Journal, NAME_MOST, Op, Seen, State, Written};
 
 /// Longer than ingest may take for any answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the system that is tried can do already. Headers that it would ignore are not sent: it would be judged by them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// If-Match and If-None-Match.
-    pub conditional: bool,
-    /// Idempotency-Key.
-    pub keyed: bool,
+/// How much of what clients put is poison: contents that the table refuses, though ingest does not.
+#[derive(Debug, Default)]
+pub struct Spoilt {
+    /// One of so many; 0: none.
+    one_of: AtomicU64,
+    asked: AtomicU64,
+}
+
+impl Spoilt {
+    /// From now on one of so many, the very next one first; 0: none.
+    pub fn set(&self, one_of: u64) {
+        self.asked.store(0, Ordering::SeqCst);
+        self.one_of.store(one_of, Ordering::SeqCst);
+    }
+
+    fn next(&self) -> bool {
+        let one_of = self.one_of.load(Ordering::SeqCst);
+        one_of > 0 && self.asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(one_of)
+    }
 }
 
 /// What the clients do.
@@ -35,8 +47,6 @@ pub struct Habits {
     pub rest: Duration,
     /// Decides everything that they do, but not how the answers interleave.
     pub seed: u64,
-    /// What they may ask for.
-    pub can: Capabilities,
 }
 
 /// Clients at work.
@@ -52,7 +62,7 @@ impl Crowd {
     /// # Errors
     /// No HTTP client.
     #[expect(clippy::disallowed_methods, reason = "Crowd::stop awaits every client")]
-    pub fn start(ingest_url: &str, habits: Habits, journal: &Arc<Journal>) -> Result<Self> {
+    pub fn start(ingest_url: &str, habits: Habits, journal: &Arc<Journal>, spoilt: &Arc<Spoilt>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let clients = (0..habits.clients)
             .map(|number| {
@@ -63,6 +73,7 @@ impl Crowd {
                     habits,
                     random: SmallRng::seed_from_u64(habits.seed ^ (number << 40)),
                     journal: Arc::clone(journal),
+                    spoilt: Arc::clone(spoilt),
                     zipf: Zipf::new(habits.ids),
                     known: None,
                 };
@@ -119,6 +130,7 @@ struct One {
     habits: Habits,
     random: SmallRng,
     journal: Arc<Journal>,
+    spoilt: Arc<Spoilt>,
     zipf: Zipf,
     /// The record it read last, with its version.
     known: Option<(String, u64)>,
@@ -126,7 +138,7 @@ struct One {
 
 /// How one try ended.
 enum Answer {
-    Acknowledged { version: u64, state: State },
+    Acknowledged { version: u64, state: State, checked: bool },
     Refused,
     Unknown,
 }
@@ -152,8 +164,9 @@ impl One {
     fn content(&mut self) -> Content {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let occupation = self.random.random_bool(0.8).then(|| "x".repeat(self.random.random_range(1..200)));
+        let much = if self.spoilt.next() { " much too long" } else { "" };
         Content {
-            name: format!("client {} write {number}", self.number),
+            name: format!("client {} write {number}{}", self.number, much.repeat(NAME_MOST / much.len().max(1) + 1)),
             age: self.random.random_range(0..150),
             occupation,
         }
@@ -168,9 +181,8 @@ impl One {
 
     /// A write, which is tried again with its key where its outcome is unknown, and now and then where it is known.
     async fn write(&mut self, id: &str, op: Op) {
-        let can = self.habits.can;
-        let keyed = can.keyed && self.random.random_bool(0.3);
-        let known = self.known.take_if(|(known, _)| can.conditional && known == id);
+        let keyed = self.random.random_bool(0.3);
+        let known = self.known.take_if(|(known, _)| known == id);
         let depends_on = known.map(|(_, version)| version);
         let key = keyed.then(|| format!("key-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let (id, begun) = (id.to_owned(), self.journal.now());
@@ -179,8 +191,8 @@ impl One {
             let sent = self.request(&id, &op, key.as_deref(), depends_on).send().await;
             let at = self.journal.now();
             let again = match judge(sent).await {
-                Answer::Acknowledged { version, state } => {
-                    acknowledged.push(Acknowledged { version, state, at });
+                Answer::Acknowledged { version, state, checked } => {
+                    acknowledged.push(Acknowledged { version, state, checked, at });
                     tried == 1 && self.random.random_bool(0.2)
                 }
                 Answer::Unknown => {
@@ -222,9 +234,11 @@ impl One {
     async fn read(&mut self, id: &str) {
         let begun = self.journal.now();
         let Ok(answer) = self.http.get(format!("{}/users/{id}", self.url)).send().await else { return };
+        let source = answer.headers().get("write-behind-source");
+        let unchecked = source.is_some_and(|source| source == "table-unchecked");
         let Some(found) = shown(answer).await else { return };
         self.known = found.as_ref().map(|(version, _)| (id.to_owned(), *version));
-        self.journal.saw(Seen { id: id.to_owned(), begun, ended: self.journal.now(), found });
+        self.journal.saw(Seen { id: id.to_owned(), begun, ended: self.journal.now(), unchecked, found });
     }
 }
 
@@ -242,6 +256,7 @@ async fn judge(sent: reqwest::Result<Response>) -> Answer {
     if !status.is_success() {
         return Answer::Unknown;
     }
+    let checked = answer.headers().get("idempotency-checked").is_none_or(|checked| checked != "false");
     let Ok(body) = answer.json::<Value>().await else { return Answer::Unknown };
     let version = body.get("version").and_then(Value::as_u64);
     let state = match body.get("state").and_then(Value::as_str) {
@@ -249,7 +264,7 @@ async fn judge(sent: reqwest::Result<Response>) -> Answer {
         Some("persisted") => State::Persisted,
         _ => State::Logged,
     };
-    version.map_or(Answer::Unknown, |version| Answer::Acknowledged { version, state })
+    version.map_or(Answer::Unknown, |version| Answer::Acknowledged { version, state, checked })
 }
 
 /// What a GET showed: a record with its version, that there is none, or (`None`) nothing that could be judged.

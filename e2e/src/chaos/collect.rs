@@ -14,7 +14,7 @@ use sqlx::{MySqlPool, Row as _};
 
 use super::client::{content, shown};
 use super::evidence::{Entry, Event, Row, Sample};
-use super::journal::{Content, State};
+use super::journal::{Content, Micros, State};
 use super::stage::Stage;
 use crate::topic_reader::{committed, read_all};
 
@@ -45,8 +45,8 @@ pub(super) async fn rows(table: &MySqlPool) -> Result<HashMap<String, Row>> {
 
 /// Offsets first, then the table: what was committed must be in it.
 pub(super) async fn sample(stage: &Stage, table: &MySqlPool) -> Result<Sample> {
-    let at = stage.journal.now();
     let committed = offsets(stage).await?;
+    let at = stage.journal.now();
     let rows = sqlx::query("SELECT id, version FROM users").fetch_all(table).await?;
     let table = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?;
     Ok(Sample { at, committed, table })
@@ -84,13 +84,17 @@ pub(super) async fn events(stage: &Stage) -> Result<Vec<Event>> {
         partition: read.partition,
         offset: read.offset,
         version: read.header("version").and_then(|version| version.parse().ok()),
+        foreign: read.header(FOREIGN).is_some(),
         id: read.key,
     };
     Ok(read.into_iter().map(event).collect())
 }
 
-/// The coordinates that dead letters carry; none where there is no topic for them.
-pub(super) async fn dead(stage: &Stage) -> Result<HashSet<(i32, i64)>> {
+/// A header that only poison of the campaign's own has.
+pub(super) const FOREIGN: &str = "chaos-poison";
+
+/// The coordinates that dead letters carry, and when the first of each was sent; none where there is no topic for them.
+pub(super) async fn dead(stage: &Stage) -> Result<HashMap<(i32, i64), Micros>> {
     let (brokers, topic) = (stage.kafka.direct(), format!("{}.dead", stage.topic()));
     let read = tokio::task::spawn_blocking(move || {
         let mut config = ClientConfig::new();
@@ -100,13 +104,23 @@ pub(super) async fn dead(stage: &Stage) -> Result<HashSet<(i32, i64)>> {
         if there { read_all(&brokers, &topic) } else { Ok(Vec::new()) }
     })
     .await??;
-    let coordinates = |read: &crate::topic_reader::Read| {
+    let mut letters = HashMap::new();
+    for read in &read {
         let number = |name: &str| read.header(name).and_then(|text| text.parse::<i64>().ok());
         let coordinates = number("__connect.errors.partition").zip(number("__connect.errors.offset"));
         let (partition, offset) = coordinates.with_context(|| format!("no coordinates: {read:?}"))?;
-        Ok((i32::try_from(partition)?, offset))
-    };
-    read.iter().map(coordinates).collect()
+        let at = stage.journal.at(read.at.saturating_mul(1000));
+        let sent = letters.entry((i32::try_from(partition)?, offset)).or_insert(at);
+        *sent = at.min(*sent);
+    }
+    Ok(letters)
+}
+
+/// The coordinates of the dead letters that are noted in the database.
+pub(super) async fn noted(table: &MySqlPool, topic: &str) -> Result<HashSet<(i32, i64)>> {
+    let noted = "SELECT `partition`, `offset` FROM _write_behind_dead_letters WHERE topic = ?";
+    let noted = sqlx::query(noted).bind(topic).fetch_all(table).await?;
+    noted.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 pub(super) async fn redis(stage: &Stage) -> Result<MultiplexedConnection> {
@@ -125,6 +139,12 @@ pub(super) async fn waiting(redis: &mut MultiplexedConnection) -> Result<(u64, u
     let counts: Vec<u64> = pipeline.query_async(redis).await?;
     let (outbox, unsettled) = counts.split_at(counts.len() / 2);
     Ok((outbox.iter().sum(), unsettled.iter().sum()))
+}
+
+/// How many records are cached.
+pub(super) async fn records(redis: &mut MultiplexedConnection) -> Result<u64> {
+    let keys: Vec<String> = redis::cmd("KEYS").arg("wb:*:record:users:*").query_async(redis).await?;
+    Ok(keys.len() as u64)
 }
 
 /// Every record that is cached.

@@ -26,6 +26,16 @@ pub struct Event {
     pub id: String,
     /// Its version header; `None`: it has none that is a number.
     pub version: Option<u64>,
+    /// It is one of those that the campaign itself put there, which nobody can read.
+    pub foreign: bool,
+}
+
+impl Event {
+    /// Its coordinates.
+    #[must_use]
+    pub fn place(&self) -> (i32, i64) {
+        (self.partition, self.offset)
+    }
 }
 
 /// A record in the cache.
@@ -46,7 +56,7 @@ pub struct Entry {
 /// A look at offsets and table in the middle of a round. The offsets were read first.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
-    /// When.
+    /// When the offsets had been read.
     pub at: Micros,
     /// What the group had committed, by partition: the next offset to read.
     pub committed: HashMap<i32, i64>,
@@ -57,18 +67,20 @@ pub struct Sample {
 /// Redis forgot something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// What was written before is concerned.
+    /// It forgot no earlier than this.
+    pub from: Micros,
+    /// And no later.
     pub at: Micros,
-    /// Only what is younger than this; `None`: everything.
+    /// Only what was younger than this then; `None`: everything.
     pub tail: Option<Duration>,
 }
 
 impl Loss {
-    /// Whether a write that was acknowledged at this time may have been forgotten.
+    /// Whether something may have been forgotten that came into Redis between these times.
     #[must_use]
-    pub fn covers(&self, acknowledged: Micros) -> bool {
+    pub fn covers(&self, begun: Micros, known: Micros) -> bool {
         let tail = self.tail.map_or(Micros::MAX, |tail| u64::try_from(tail.as_micros()).unwrap_or(Micros::MAX));
-        acknowledged <= self.at && acknowledged >= self.at.saturating_sub(tail)
+        begun <= self.at && known >= self.from.saturating_sub(tail)
     }
 }
 
@@ -90,8 +102,10 @@ pub struct Evidence {
     pub rows: HashMap<String, Row>,
     /// The topic, by partition and offset.
     pub events: Vec<Event>,
-    /// Coordinates of the events that are dead letters.
-    pub dead: HashSet<(i32, i64)>,
+    /// The dead letters, by the coordinates of their events: when each was sent.
+    pub dead: HashMap<(i32, i64), Micros>,
+    /// Coordinates of the dead letters that are noted in the database.
+    pub noted: HashSet<(i32, i64)>,
     /// The cache.
     pub cached: Vec<Entry>,
     /// What a GET showed of each record afterwards; `None`: that there is none.
@@ -104,12 +118,8 @@ pub struct Evidence {
     pub samples: Vec<Sample>,
     /// What Redis forgot, and when.
     pub losses: Vec<Loss>,
-    /// From when on reads may be older than what was acknowledged (PROTOCOL section 3, 6), and a key or a precondition
-    /// may not have been seen (3 to 5): Redis, or the way to it, was hurt.
-    pub disturbed: Option<Micros>,
-    /// From when until when an ingest that had just started may not have met Redis yet: it shows the row then, which may be
-    /// older than what is cached.
-    pub blind: Vec<(Micros, Micros)>,
+    /// When ingest logged that Redis did not answer a reader, who was shown the row instead.
+    pub row_instead: Vec<Micros>,
     /// How it ended.
     pub drain: Drain,
     /// How long after the last fault the first write was acknowledged as logged.
@@ -124,15 +134,15 @@ impl Evidence {
             told: Told::default(),
             rows: HashMap::new(),
             events: Vec::new(),
-            dead: HashSet::new(),
+            dead: HashMap::new(),
+            noted: HashSet::new(),
             cached: Vec::new(),
             shown: HashMap::new(),
             waiting: (0, 0),
             committed: HashMap::new(),
             samples: Vec::new(),
             losses: Vec::new(),
-            disturbed: None,
-            blind: Vec::new(),
+            row_instead: Vec::new(),
             drain: Drain::After(Duration::ZERO),
             progress: Some(Duration::ZERO),
         }

@@ -99,22 +99,10 @@ pub trait Fault: Debug + Send + Sync {
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite>;
 }
 
-/// Faults by the begin of their names, and the rule that is missing in the product and without which they cannot be
-/// survived. They strike only where they are asked for by name, and every run says so.
-const NOT_YET: [(&str, &str); 7] = [
-    ("redis-restarted-empty", "R15, R16: a loss does not raise the epoch"),
-    ("redis-flushed", "R15, R16: a loss does not raise the epoch"),
-    ("redis-killed", "R15: settles of another life are believed"),
-    ("redis-restarted", "R15: settles of another life are believed"),
-    ("redis-disk-full", "R8, R11: no writes past Redis, no sweep of lost settles"),
-    ("persister-redis", "R11: no sweep of lost settles"),
-    ("poison", "R13: no dead letters, a poison holds its lane"),
-];
-
-/// The rule that is missing for a fault.
+/// Whether a fault of this name puts poison into the topic.
 #[must_use]
-pub fn not_yet(name: &str) -> Option<&'static str> {
-    NOT_YET.iter().find(|(begin, _)| name.starts_with(begin)).map(|(_, rule)| *rule)
+pub fn is_poison(name: &str) -> bool {
+    poison::all().iter().any(|fault| fault.name() == name)
 }
 
 /// All of them.

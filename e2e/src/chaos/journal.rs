@@ -20,6 +20,17 @@ pub struct Content {
     pub occupation: Option<String>,
 }
 
+/// Names of more characters are refused by the table, though not by ingest.
+pub const NAME_MOST: usize = 60;
+
+impl Content {
+    /// The table will never take it.
+    #[must_use]
+    pub fn is_poison(&self) -> bool {
+        self.name.len() > NAME_MOST
+    }
+}
+
 /// What a write is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -27,6 +38,20 @@ pub enum Op {
     Put(Content),
     /// Delete.
     Delete,
+}
+
+impl Op {
+    /// The table will never take it.
+    #[must_use]
+    pub fn is_poison(&self) -> bool {
+        matches!(self, Self::Put(content) if content.is_poison())
+    }
+}
+
+/// Whether ingest issued this version without Redis: those have a slot in their low bits (R4).
+#[must_use]
+pub fn is_past_redis(version: u64) -> bool {
+    !version.is_multiple_of(16)
 }
 
 /// What an answer rests on.
@@ -47,6 +72,8 @@ pub struct Acknowledged {
     pub version: u64,
     /// What that rests on.
     pub state: State,
+    /// That its Idempotency-Key was looked up, if it had one.
+    pub checked: bool,
     /// When the answer was there.
     pub at: Micros,
 }
@@ -79,6 +106,14 @@ impl Written {
         self.acknowledged.iter().map(|acknowledged| acknowledged.version).max()
     }
 
+    /// Whether a store may have it at this version. A try without an answer may have been given any; and where only the
+    /// answer of its script was lost, the content has the script's version as well as one that was issued without Redis (R8).
+    #[must_use]
+    pub fn may_have(&self, version: u64) -> bool {
+        let is_its = |own: u64| own == version || (is_past_redis(own) && !is_past_redis(version) && version < own);
+        self.indeterminate || self.acknowledged.iter().any(|told| is_its(told.version))
+    }
+
     /// It was refused, every time: it must never be seen.
     #[must_use]
     pub fn was_refused(&self) -> bool {
@@ -95,6 +130,8 @@ pub struct Seen {
     pub begun: Micros,
     /// When the answer was there.
     pub ended: Micros,
+    /// The answer says that the cache was not asked.
+    pub unchecked: bool,
     /// Version and content; `None`: there is no such record.
     pub found: Option<(u64, Content)>,
 }

@@ -9,6 +9,8 @@ pub mod evidence;
 pub mod faults;
 pub mod ground;
 pub mod journal;
+mod operator;
+mod orchestrator;
 pub mod proxy;
 pub mod record;
 pub mod round;

@@ -40,7 +40,7 @@ pub struct Record {
     pub faults: BTreeMap<String, Tally>,
 }
 
-const OTHERS: [Rule; 11] = [
+const OTHERS: [Rule; 12] = [
     Rule::Order,
     Rule::SharedVersion,
     Rule::StaleRead,
@@ -48,6 +48,7 @@ const OTHERS: [Rule; 11] = [
     Rule::LostUpdate,
     Rule::OffsetPassed,
     Rule::Unaccounted,
+    Rule::WronglyDead,
     Rule::CacheDiffers,
     Rule::ViewDiffers,
     Rule::TailDiffers,
@@ -69,28 +70,7 @@ impl Tally {
     }
 }
 
-impl Tally {
-    fn merge(&mut self, other: &Self) {
-        self.rounds += other.rounds;
-        self.struck += other.struck;
-        self.acknowledged += other.acknowledged;
-        self.lost += other.lost;
-        self.phantom += other.phantom;
-        self.resurrected += other.resurrected;
-        self.other += other.other;
-        self.longest_recovery_ms = self.longest_recovery_ms.max(other.longest_recovery_ms);
-    }
-}
-
 impl Record {
-    /// Adds what another campaign found.
-    pub fn merge(&mut self, other: &Self) {
-        self.all.merge(&other.all);
-        for (name, tally) in &other.faults {
-            self.faults.entry(name.clone()).or_default().merge(tally);
-        }
-    }
-
     /// Adds a round.
     pub fn add(&mut self, outcome: &Outcome) {
         let mut times: BTreeMap<&str, u64> = BTreeMap::new();

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use stack::{Process, RedisOptions};
+use stack::RedisOptions;
 
 use super::checker::{Verdict, judge};
-use super::client::{Capabilities, Crowd, Habits};
+use super::client::{Crowd, Habits};
 use super::collect;
 use super::evidence::{Drain, Evidence, Sample};
-use super::faults::Fault;
+use super::faults::{Fault, is_poison};
 use super::ground::Ground;
 use super::journal::{Counts, Journal, State};
+use super::operator;
+use super::orchestrator::Orchestrator;
 use super::schedule::{Candidate, Plan, plan};
 use super::stage::{Service, Stage};
 pub use super::strikes::Struck;
@@ -40,8 +42,6 @@ pub struct Game {
     pub faults: Vec<Arc<dyn Fault>>,
     /// How long the clients work at least.
     pub load: Duration,
-    /// What the system can do.
-    pub can: Capabilities,
     /// The place of the bug that it has.
     pub bug: Option<&'static str>,
 }
@@ -87,17 +87,20 @@ pub async fn play(ground: &mut Ground, game: &Game, seed: u64) -> Result<Outcome
         game.faults.iter().map(|fault| Candidate { needs: fault.needs(), weight: fault.weight() }).collect();
     let plan = plan(seed, &candidates, game.load);
     let stage = Arc::new(set(ground, game, &plan).await?);
+    let orchestrator = Orchestrator::of(&stage);
     let struck = hurt(&stage, game, &plan).await;
     let Hurt { struck, samples, crowd } = match struck {
         Ok(hurt) => hurt,
         Err(error) => return Err(error.context(stage.logs(8).await)),
     };
-    let died = revive(&stage).await?;
     let healed = Instant::now();
     let progress = progress(&stage.journal).await;
     crowd.stop().await?;
-    let drain = drain(&stage).await;
+    let poisoned = struck.iter().any(|struck| is_poison(&struck.fault));
+    let drain = drain(&stage, poisoned).await;
     let recovery = healed.elapsed();
+    let died = orchestrator.started();
+    drop(orchestrator);
     let evidence = collect(&stage, samples, drain, progress).await;
     let evidence = match evidence {
         Ok(evidence) => evidence,
@@ -106,7 +109,7 @@ pub async fn play(ground: &mut Ground, game: &Game, seed: u64) -> Result<Outcome
     let verdict = judge(&evidence);
     let logs = if verdict.is_clean() { String::new() } else { stage.logs(15).await };
     let counts = stage.journal.counts();
-    clear(&stage).await?;
+    clear(&stage, plan.needs.database_disk).await?;
     Ok(Outcome { plan, struck, counts, verdict, recovery, died, logs })
 }
 
@@ -119,7 +122,7 @@ async fn set(ground: &mut Ground, game: &Game, plan: &Plan) -> Result<Stage> {
     let node = kafka.nodes.first().copied();
     let node = node.ok_or_else(|| anyhow::anyhow!("Kafka has no node"))?;
     let system = System::prepare(Servers { kafka: node, redis, database })?;
-    Stage::set(system, kafka, (dir, plan.fsync), game.bug).await
+    Stage::set(system, kafka, (dir, plan.fsync), plan.members, game.bug).await
 }
 
 /// What came of the faults; the clients are still at work.
@@ -131,9 +134,9 @@ struct Hurt {
 
 #[expect(clippy::disallowed_methods, reason = "the sampler is awaited below")]
 async fn hurt(stage: &Arc<Stage>, game: &Game, plan: &Plan) -> Result<Hurt> {
-    let habits = Habits { clients: 8, ids: 200, rest: Duration::from_millis(30), seed: plan.seed, can: game.can };
+    let habits = Habits { clients: 8, ids: 200, rest: Duration::from_millis(30), seed: plan.seed };
     let begun = Instant::now();
-    let crowd = Crowd::start(&stage.system.ingest_url, habits, &stage.journal)?;
+    let crowd = Crowd::start(&stage.system.ingest_url, habits, &stage.journal, &stage.spoilt)?;
     let over = Arc::new(AtomicBool::new(false));
     let sampling = tokio::spawn(sample(Arc::clone(stage), Arc::clone(&over)));
     let struck = strike_all(stage, &game.faults, &plan.planned).await;
@@ -154,18 +157,6 @@ async fn sample(stage: Arc<Stage>, over: Arc<AtomicBool>) -> Result<Vec<Sample>>
     Ok(samples)
 }
 
-/// A service that ended is started again. That a killed one was started is its fault's work.
-async fn revive(stage: &Stage) -> Result<Vec<Service>> {
-    let mut died = Vec::new();
-    for service in [Service::Ingest, Service::Persister] {
-        if !stage.process(service).await.as_ref().is_some_and(Process::is_running) {
-            died.push(service);
-            stage.start(service).await?;
-        }
-    }
-    Ok(died)
-}
-
 /// The first write that began after the last fault and was logged.
 async fn progress(journal: &Journal) -> Option<Duration> {
     let (since, begun) = (journal.now(), Instant::now());
@@ -181,9 +172,16 @@ async fn progress(journal: &Journal) -> Option<Duration> {
     None
 }
 
-async fn drain(stage: &Stage) -> Drain {
+/// Nobody does anything, but where there was poison: what the brake has stopped, an operator lets go.
+async fn drain(stage: &Stage, poisoned: bool) -> Drain {
     let begun = Instant::now();
     loop {
+        if poisoned
+            && operator::braked(stage).await > 0
+            && let Err(error) = operator::accept(stage).await
+        {
+            return Drain::NotWithin(begun.elapsed(), format!("{error:#}"));
+        }
         let what = match left(stage).await {
             Ok((0, 0, 0)) => return Drain::After(begun.elapsed()),
             Ok((outbox, unsettled, behind)) => {
@@ -205,7 +203,6 @@ async fn left(stage: &Stage) -> Result<(u64, u64, i64)> {
 }
 
 async fn collect(stage: &Stage, samples: Vec<Sample>, drain: Drain, progress: Option<Duration>) -> Result<Evidence> {
-    let (disturbed, blind) = stage.disturbed().await?;
     let (table, losses) = (collect::table(stage)?, stage.losses().clone());
     let mut redis = collect::redis(stage).await?;
     // The cache before the table: what leaves it meanwhile is missing, not different.
@@ -220,25 +217,63 @@ async fn collect(stage: &Stage, samples: Vec<Sample>, drain: Drain, progress: Op
         rows,
         events: collect::events(stage).await?,
         dead: collect::dead(stage).await?,
+        noted: collect::noted(&table, &stage.topic()).await?,
         cached,
         shown,
         waiting: collect::waiting(&mut redis).await?,
         committed: collect::offsets(stage).await?,
         samples,
         losses,
-        disturbed,
-        blind,
+        row_instead: stage.row_instead().await?,
         drain,
         progress,
     })
 }
 
 /// The next round has servers that nobody else uses.
-async fn clear(stage: &Stage) -> Result<()> {
+async fn clear(stage: &Stage, has_disk: bool) -> Result<()> {
     for service in [Service::Ingest, Service::Persister] {
         if let Some(process) = stage.process(service).await.take() {
             process.kill()?;
         }
     }
+    // One on a disk of its own is nobody else's either.
+    if has_disk {
+        stage.system.servers.database.kill()?;
+    }
     stage.redis().kill()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::faults::Bite;
+
+    fn outcome(count: u64) -> Outcome {
+        let bite = Bite { what: "bytes were hurt", count };
+        Outcome {
+            plan: plan(1, &[], Duration::ZERO),
+            struck: vec![Struck { fault: "one".to_owned(), bite, between: (0, 1) }],
+            counts: Counts::default(),
+            verdict: judge(&Evidence::none()),
+            recovery: Duration::ZERO,
+            died: Vec::new(),
+            logs: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_round_with_a_fault_that_did_not_bite_proves_nothing() {
+        assert!(outcome(1).is_good());
+        let toothless = outcome(0);
+        assert!(!toothless.is_good());
+        assert_eq!(toothless.toothless().map(|struck| &*struck.fault).collect::<Vec<_>>(), ["one"]);
+    }
+
+    #[test]
+    fn a_round_in_which_something_was_broken_is_not_good() {
+        let mut broken = outcome(1);
+        broken.verdict = judge(&Evidence { progress: None, ..Evidence::none() });
+        assert!(!broken.is_good());
+    }
 }

@@ -28,6 +28,15 @@ pub struct Planned {
     pub hold: Duration,
 }
 
+/// How the persisters of a round are members of their group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// By KIP-848 instead of the classic protocol.
+    pub by_broker: bool,
+    /// With names that they keep.
+    pub named: bool,
+}
+
 /// A round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -35,6 +44,8 @@ pub struct Plan {
     pub seed: u64,
     /// What Redis keeps on disk.
     pub fsync: Fsync,
+    /// How the persisters share out the partitions.
+    pub members: Membership,
     /// What the faults need together.
     pub needs: Needs,
     /// In the order of their times.
@@ -47,6 +58,7 @@ pub fn plan(seed: u64, candidates: &[Candidate], load: Duration) -> Plan {
     let mut random = SmallRng::seed_from_u64(seed);
     let policies = [Fsync::EverySecond, Fsync::EverySecond, Fsync::Always, Fsync::Never, Fsync::NoFile];
     let fsync = policies.get(random.random_range(0..policies.len())).copied().unwrap_or_default();
+    let members = Membership { by_broker: random.random_ratio(1, 3), named: random.random_ratio(1, 3) };
     let fits = |three: bool| {
         let fitting = move |candidate: &Candidate| candidate.needs.three_nodes.is_none_or(|needed| needed == three);
         candidates.iter().enumerate().filter(move |(_, candidate)| fitting(candidate))
@@ -69,7 +81,7 @@ pub fn plan(seed: u64, candidates: &[Candidate], load: Duration) -> Plan {
     }
     // A disk that nothing is written to never is full.
     let fsync = if needs.redis_disk && fsync == Fsync::NoFile { Fsync::EverySecond } else { fsync };
-    Plan { seed, fsync, needs, planned }
+    Plan { seed, fsync, members, needs, planned }
 }
 
 fn draw<'c>(pool: &[(usize, &'c Candidate)], random: &mut SmallRng) -> Option<(usize, &'c Candidate)> {

@@ -16,7 +16,7 @@ use super::stage::Stage;
 const AT_ONCE: usize = 2;
 
 /// Longest time that a fault may take in all, its healing included: a stuck server must not hold the campaign.
-const LONGEST: Duration = Duration::from_secs(150);
+const LONGEST: Duration = Duration::from_secs(240);
 
 /// A fault that struck.
 #[derive(Clone, Debug, PartialEq, Eq)]

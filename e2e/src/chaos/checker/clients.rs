@@ -1,10 +1,10 @@
 //! What clients were told, against what they were told before.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Case, Rule, Verdict};
 use crate::chaos::evidence::Row;
-use crate::chaos::journal::{Content, Micros, Op, Seen, Written};
+use crate::chaos::journal::{Content, Micros, Op, Seen, Written, is_past_redis};
 
 /// Of two writes to a record, one acknowledged before the other began never wins over it (G1); and no two share a version.
 pub(super) fn order(case: &Case<'_>, verdict: &mut Verdict) {
@@ -30,7 +30,7 @@ pub(super) fn order(case: &Case<'_>, verdict: &mut Verdict) {
     }
 }
 
-/// Versions never go back for a reader, as long as Redis was not hurt.
+/// Versions never go back for a reader (GUARANTEES, what cannot be promised, 6).
 pub(super) fn reads(case: &Case<'_>, verdict: &mut Verdict) {
     let mut by_id: HashMap<&str, Vec<&Seen>> = HashMap::new();
     for seen in &case.evidence.told.reads {
@@ -38,31 +38,69 @@ pub(super) fn reads(case: &Case<'_>, verdict: &mut Verdict) {
     }
     for (id, reads) in by_id {
         let writes = case.writes_of(id);
-        let told = writes.iter().flat_map(|write| write.acknowledged.iter().map(|told| (told.at, told.version)));
-        let shown = reads.iter().filter_map(|seen| Some((seen.ended, seen.found.as_ref()?.0)));
-        let known = Ladder::new(told.chain(shown));
+        let known = known(case, writes, &reads);
         for seen in reads {
             if let Some((version, content)) = &seen.found
                 && let Some(why) = foreign(writes, *version, Some(content))
             {
                 verdict.add(Rule::Phantom, format!("a reader of {id} was shown {}: {why}", content.name));
             }
-            let Some(before) = known.before(seen.begun).filter(|_| !case.is_blind(seen.begun, seen.ended)) else {
-                continue;
-            };
+            let before =
+                known.iter().take_while(|known| known.at < seen.begun).filter(|known| is_held(case, known, seen));
+            let Some(before) = before.map(|known| known.version).max() else { continue };
+            let rule = Rule::StaleRead;
             match &seen.found {
+                _ if was_shown_the_row(case, seen) => {}
                 Some((version, _)) if *version < before => {
-                    let detail = format!("{id}: shown {version} at {}, {before} was known before", seen.begun);
-                    verdict.add(Rule::StaleRead, detail);
+                    verdict.add(rule, format!("{id}: shown {version} at {}, {before} was known before", seen.begun));
                 }
                 None if !may_be_deleted(writes, before, seen.ended) => {
-                    let detail = format!("{id}: not found at {}, {before} was known before", seen.begun);
-                    verdict.add(Rule::StaleRead, detail);
+                    verdict.add(rule, format!("{id}: not found at {}, {before} was known before", seen.begun));
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// That a record has a version, because a writer was told so or a reader was shown it.
+struct Known {
+    /// When it was asked for.
+    begun: Micros,
+    /// When it was answered.
+    at: Micros,
+    version: u64,
+}
+
+/// By the time of the answer. What the table refuses leaves the cache again, and with it what was `cached` only when it was
+/// overwritten by that (section 3, 1).
+fn known(case: &Case<'_>, writes: &[&Written], reads: &[&Seen]) -> Vec<Known> {
+    let owed = |write: &Written| {
+        let owed = write.acknowledged.iter().filter(|told| case.is_owed(write, told));
+        owed.map(|told| Known { begun: write.begun, at: told.at, version: told.version }).collect::<Vec<_>>()
+    };
+    let told: Vec<_> = writes.iter().flat_map(|write| owed(write)).collect();
+    let versions: BTreeSet<u64> = told.iter().map(|known| known.version).collect();
+    let shown = reads.iter().filter_map(|seen| {
+        let (version, _) = seen.found.as_ref().filter(|(version, _)| versions.contains(version))?;
+        Some(Known { begun: seen.begun, at: seen.ended, version: *version })
+    });
+    let mut known: Vec<_> = shown.collect();
+    known.extend(told);
+    known.sort_by_key(|known| known.at);
+    known
+}
+
+/// Whether the cache must have this, or a newer version, when it is read: what was written past it is there only once the
+/// table has it, and what it forgot is not.
+fn is_held(case: &Case<'_>, known: &Known, seen: &Seen) -> bool {
+    !is_past_redis(known.version) && !case.was_forgotten(known.begun, known.at, seen.ended)
+}
+
+/// Without the cache readers are shown the row, which may be older (GUARANTEES, what cannot be promised, 6). Once every answer says
+/// so, what was logged (`row_instead`) is to be deleted here.
+fn was_shown_the_row(case: &Case<'_>, seen: &Seen) -> bool {
+    seen.unchecked || case.evidence.row_instead.iter().any(|at| (seen.begun..=seen.ended).contains(at))
 }
 
 /// Whether a delete of at least this version may have happened before `ended`.
@@ -71,24 +109,32 @@ fn may_be_deleted(writes: &[&Written], version: u64, ended: Micros) -> bool {
     deletes.into_iter().any(|write| write.indeterminate || write.version().is_some_and(|own| own >= version))
 }
 
-/// One key, one version (G9), as long as Redis remembers the key.
+/// One key, one version (G9), as long as Redis remembers the key: an answer says where it was not looked up.
 pub(super) fn retries(case: &Case<'_>, verdict: &mut Verdict) {
-    for write in case.evidence.told.writes.iter().filter(|write| write.keyed && !case.is_disturbed_at(write.ended)) {
-        let mut versions: Vec<_> = write.acknowledged.iter().map(|told| told.version).collect();
-        versions.dedup();
-        if versions.len() > 1 {
-            verdict.add(Rule::SecondVersion, format!("{}: one key was given {versions:?}", write.id));
+    for write in case.evidence.told.writes.iter().filter(|write| write.keyed) {
+        let checked: Vec<_> = write.acknowledged.iter().filter(|told| told.checked).collect();
+        for (first, next) in checked.iter().zip(checked.iter().skip(1)) {
+            let forgotten = case.was_forgotten(write.begun, first.at, next.at);
+            if first.version != next.version && !forgotten {
+                let detail = format!("{}: one key was given {} and {}", write.id, first.version, next.version);
+                verdict.add(Rule::SecondVersion, detail);
+            }
         }
     }
 }
 
-/// If-Match loses no update, as long as everybody wrote through Redis.
+/// If-Match loses no update. It does not see what was written past Redis, nor what the table refused (section 3, 3); after a
+/// loss of Redis it is not answered before it can see everything (R16).
 pub(super) fn conditions(case: &Case<'_>, verdict: &mut Verdict) {
     for (id, writes) in &case.writes {
+        let seen = writes.iter().flat_map(|write| {
+            let owed = write.acknowledged.iter().filter(|told| case.is_owed(write, told));
+            owed.map(|told| told.version).filter(|version| !is_past_redis(*version))
+        });
+        let seen: BTreeSet<u64> = seen.collect();
         for write in writes {
             let (Some(depends_on), Some(version)) = (write.depends_on, write.version()) else { continue };
-            let between = writes.iter().filter_map(|other| other.version()).find(|v| *v > depends_on && *v < version);
-            if let Some(between) = between.filter(|_| !case.is_disturbed_at(write.ended)) {
+            if let Some(between) = seen.range(depends_on + 1..version.max(depends_on + 1)).next() {
                 let detail = format!("{id}: {version} was made on {depends_on}, {between} stood between");
                 verdict.add(Rule::LostUpdate, detail);
             }
@@ -114,8 +160,7 @@ fn foreign(writes: &[&Written], version: u64, content: Option<&Content>) -> Opti
     let mut refused = true;
     for write in candidates {
         refused &= write.was_refused();
-        // A try without an answer may have been given any version.
-        if write.indeterminate || write.acknowledged.iter().any(|told| told.version == version) {
+        if write.may_have(version) {
             return None;
         }
     }

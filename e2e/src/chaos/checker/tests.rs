@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::chaos::checker::{Rule, judge};
 use crate::chaos::evidence::{Drain, Entry, Event, Evidence, Loss, Row, Sample};
-use crate::chaos::journal::{Acknowledged, Content, Op, Seen, State, Written};
+use crate::chaos::journal::{Acknowledged, Content, NAME_MOST, Op, Seen, State, Written};
 
 fn content(name: &str) -> Content {
     Content { name: name.to_owned(), age: 1, occupation: None }
@@ -19,8 +19,10 @@ fn delete(id: &str, begun: u64, version: u64) -> Written {
 }
 
 fn written(id: &str, op: Op, begun: u64, told: &[(u64, State)]) -> Written {
-    let acknowledged =
-        told.iter().map(|(version, state)| Acknowledged { version: *version, state: *state, at: begun + 5 }).collect();
+    let acknowledged = told
+        .iter()
+        .map(|(version, state)| Acknowledged { version: *version, state: *state, checked: true, at: begun + 5 })
+        .collect();
     Written {
         id: id.to_owned(),
         op,
@@ -43,7 +45,11 @@ fn row(version: u64, name: Option<&str>) -> Row {
 
 fn seen(begun: u64, found: Option<(u64, &str)>) -> Seen {
     let found = found.map(|(version, name)| (version, content(name)));
-    Seen { id: "a".to_owned(), begun, ended: begun + 1, found }
+    Seen { id: "a".to_owned(), begun, ended: begun + 1, unchecked: false, found }
+}
+
+fn event_at(offset: i64, id: &str, version: u64) -> Event {
+    Event { partition: 0, offset, id: id.to_owned(), version: Some(version), foreign: false }
 }
 
 /// `a` was put twice and read, `b` was put and deleted; everything has arrived.
@@ -53,7 +59,7 @@ fn good() -> Evidence {
         vec![put("a", "one", 0, 16), put("a", "two", 10, 32), put("b", "bee", 0, 16), delete("b", 10, 48)];
     evidence.told.reads = vec![seen(6, Some((16, "one"))), seen(20, Some((32, "two")))];
     evidence.rows = [("a".to_owned(), row(32, Some("two"))), ("b".to_owned(), row(48, None))].into();
-    let event = |offset, id: &str, version| Event { partition: 0, offset, id: id.to_owned(), version: Some(version) };
+    let event = |offset, id: &str, version| event_at(offset, id, version);
     evidence.events = vec![event(0, "a", 16), event(1, "b", 16), event(2, "a", 32), event(3, "b", 48)];
     evidence.committed = [(0, 4)].into();
     let entry = |id: &str, row: &Row| Entry {
@@ -66,6 +72,16 @@ fn good() -> Evidence {
     evidence.cached = evidence.rows.iter().map(|(id, row)| entry(id, row)).collect();
     evidence.shown = [("a".to_owned(), Some((32, content("two")))), ("b".to_owned(), None)].into();
     evidence
+}
+
+/// Redis forgot everything.
+fn all_of_it(at: u64) -> Loss {
+    Loss { from: at, at, tail: None }
+}
+
+/// Of a write that the table refuses.
+fn too_long() -> Content {
+    content(&"x".repeat(NAME_MOST + 1))
 }
 
 /// The rules that are broken once `break_it` has changed the good history.
@@ -102,6 +118,19 @@ fn what_was_acknowledged_must_be_there() {
     assert_eq!(table(|e| drop(e.rows.remove("a"))), [Rule::Lost]);
     assert_eq!(table(|e| drop(e.rows.insert("a".into(), row(16, Some("one"))))), [Rule::Lost]);
     assert_eq!(table(|e| drop(e.rows.remove("b"))), [Rule::Lost], "a tombstone is a row as well");
+}
+
+#[test]
+fn what_is_still_in_the_topic_is_late_and_not_lost() {
+    let behind = |committed: i64| {
+        broken(move |e| {
+            e.drain = Drain::NotWithin(Duration::from_secs(1), "lag".into());
+            e.committed = [(0, committed)].into();
+            e.rows.remove("a");
+        })
+    };
+    assert_eq!(behind(2), [Rule::NotDrained]);
+    assert_eq!(behind(3), [Rule::Lost, Rule::NotDrained], "its offset was committed");
 }
 
 #[test]
@@ -164,15 +193,16 @@ fn cached_is_owed_unless_redis_forgot_it_before_the_topic_had_it() {
             e.losses.push(loss);
         })
     };
-    assert_eq!(after(Loss { at: 200, tail: None }), []);
-    assert_eq!(after(Loss { at: 104, tail: None }), [Rule::Lost], "it was written after the loss");
-    assert_eq!(after(Loss { at: 200, tail: Some(Duration::from_micros(95)) }), []);
-    assert_eq!(after(Loss { at: 200, tail: Some(Duration::from_micros(94)) }), [Rule::Lost], "it was older than that");
+    assert_eq!(after(all_of_it(200)), []);
+    assert_eq!(after(all_of_it(99)), [Rule::Lost], "it was written after the loss");
+    assert_eq!(after(Loss { tail: Some(Duration::from_micros(95)), ..all_of_it(200) }), []);
+    let older = Loss { tail: Some(Duration::from_micros(94)), ..all_of_it(200) };
+    assert_eq!(after(older), [Rule::Lost], "it was older than that");
     assert_eq!(
         table(|e| {
             cached(e);
-            e.losses.push(Loss { at: 200, tail: None });
-            e.events.push(Event { partition: 0, offset: 0, id: "c".into(), version: Some(160) });
+            e.losses.push(all_of_it(200));
+            e.events.push(event_at(0, "c", 160));
         })[..1],
         [Rule::Lost],
         "the topic has it"
@@ -180,7 +210,7 @@ fn cached_is_owed_unless_redis_forgot_it_before_the_topic_had_it() {
     assert_eq!(
         table(|e| {
             e.told.writes.push(put("c", "c", 100, 160));
-            e.losses.push(Loss { at: 200, tail: None });
+            e.losses.push(all_of_it(200));
         }),
         [Rule::Lost],
         "logged is owed whatever Redis forgets"
@@ -206,22 +236,47 @@ fn readers_never_see_a_record_go_back() {
         }),
         []
     );
-    assert_eq!(
+    let meanwhile = |change: fn(&mut Evidence)| {
         broken(|e| {
-            e.disturbed = Some(25);
-            e.told.reads.push(seen(30, Some((16, "one"))));
-        }),
-        [],
-        "an away write is not seen before it is settled"
-    );
-    let after_a_start = |until| {
-        broken(move |e| {
-            e.blind.push((25, until));
+            change(e);
             e.told.reads.push(seen(30, Some((16, "one"))));
         })
     };
-    assert_eq!(after_a_start(30), [], "ingest had just started");
-    assert_eq!(after_a_start(29), [Rule::StaleRead], "it had met Redis by then");
+    assert_eq!(meanwhile(|e| e.row_instead.push(30)), [], "Redis did not answer this reader");
+    assert_eq!(meanwhile(|e| e.row_instead.push(29)), [Rule::StaleRead], "it was another one");
+    let unchecked = |e: &mut Evidence| e.told.reads.push(Seen { unchecked: true, ..seen(30, Some((16, "one"))) });
+    assert_eq!(broken(unchecked), [], "the answer says so");
+    assert_eq!(meanwhile(|e| e.losses.push(all_of_it(25))), [], "the cache forgot it");
+    assert_eq!(meanwhile(|e| e.losses.push(all_of_it(32))), [Rule::StaleRead], "it forgot it later");
+    assert_eq!(meanwhile(|e| e.losses.push(all_of_it(5))), [Rule::StaleRead], "it came later than that");
+    let past_redis = |version| {
+        broken(move |e| {
+            e.told.writes.push(put("a", "past Redis", 22, version));
+            e.rows.insert("a".into(), row(version, Some("past Redis")));
+            only_the_table(e);
+            e.told.reads.push(seen(30, Some((32, "two"))));
+        })
+    };
+    assert_eq!(past_redis(67), [], "a write past Redis is not seen before it is settled");
+    assert_eq!(past_redis(64), [Rule::StaleRead], "one by way of it is seen at once");
+    assert_eq!(
+        broken(|e| {
+            e.told.writes.push(written("a", Op::Put(too_long()), 22, &[(64, State::Logged)]));
+            e.told.reads.push(seen(30, Some((32, "two"))));
+        }),
+        [],
+        "what the table refuses leaves the cache again"
+    );
+    let overwritten = |state| {
+        broken(move |e| {
+            only_the_table(e);
+            e.told.writes.push(written("a", Op::Put(content("three")), 22, &[(64, state)]));
+            e.told.writes.push(written("a", Op::Put(too_long()), 23, &[(80, State::Logged)]));
+            e.told.reads.push(seen(30, Some((32, "two"))));
+        })
+    };
+    assert_eq!(overwritten(State::Cached), [], "and takes with it what it has overwritten");
+    assert_eq!(overwritten(State::Logged), [Rule::Lost, Rule::StaleRead]);
     assert_eq!(broken(|e| e.told.reads.push(seen(30, Some((64, "who?"))))), [Rule::Phantom]);
 }
 
@@ -232,14 +287,16 @@ fn one_key_has_one_version_as_long_as_redis_remembers_it() {
         e.told.writes.push(Written { keyed: true, ..written("k", Op::Put(content("k")), 50, &told) });
         e.rows.insert("k".into(), row(80, Some("k")));
     };
-    assert_eq!(broken(twice), [Rule::SecondVersion]);
-    assert_eq!(
+    let after = |change: fn(&mut Evidence)| {
         broken(|e| {
             twice(e);
-            e.disturbed = Some(52);
-        }),
-        []
-    );
+            change(e);
+        })
+    };
+    assert_eq!(after(|_| {}), [Rule::SecondVersion]);
+    assert_eq!(after(|e| e.told.writes[4].acknowledged[1].checked = false), [], "the answer said so");
+    assert_eq!(after(|e| e.losses.push(all_of_it(55))), [], "Redis forgot the key");
+    assert_eq!(after(|e| e.losses.push(all_of_it(49))), [Rule::SecondVersion], "it forgot others");
 }
 
 #[test]
@@ -253,6 +310,17 @@ fn a_conditional_write_loses_no_update() {
     };
     assert_eq!(broken(on(32)), []);
     assert_eq!(broken(on(16)), [Rule::LostUpdate]);
+    let between = |write: Written| {
+        broken(move |e| {
+            e.told.reads.clear();
+            e.told.writes.push(write);
+            on(32)(e);
+        })
+    };
+    let by = |version| written("a", Op::Put(content("between")), 12, &[(version, State::Logged)]);
+    assert_eq!(between(by(48)), [Rule::LostUpdate]);
+    assert_eq!(between(by(49)), [], "what was written past Redis is not seen");
+    assert_eq!(between(Written { op: Op::Put(too_long()), ..by(48) }), [], "what the table refused is gone again");
 }
 
 #[test]
@@ -264,38 +332,125 @@ fn no_offset_passes_an_event_that_is_not_applied() {
     };
     assert_eq!(broken(|e| e.samples.push(sample(3, 32, 16))), []);
     assert_eq!(broken(|e| e.samples.push(sample(3, 16, 16))), [Rule::OffsetPassed]);
-    assert_eq!(
-        broken(|e| {
-            e.dead.insert((0, 2));
+    let letter = |sent| {
+        broken(move |e| {
+            (e.events[2].foreign, e.events[2].version) = (true, None);
+            e.events.push(event_at(4, "a", 32));
+            e.committed = [(0, 5)].into();
+            e.dead.insert((0, 2), sent);
+            e.noted.insert((0, 2));
             e.samples.push(sample(3, 16, 16));
-        }),
-        [],
-        "a dead letter may be passed"
-    );
+        })
+    };
+    assert_eq!(letter(30), [], "a dead letter may be passed");
+    assert_eq!(letter(31), [Rule::OffsetPassed], "but not before it was sent");
+}
+
+/// An event that nobody can read, behind all others.
+fn stray(e: &mut Evidence) {
+    e.committed = [(0, 5)].into();
+    e.events.push(Event { version: None, foreign: true, ..event_at(4, "poison-1", 0) });
+}
+
+fn buried(e: &mut Evidence, offset: i64) {
+    e.dead.insert((0, offset), 0);
+    e.noted.insert((0, offset));
 }
 
 #[test]
 fn every_event_is_applied_superseded_or_dead() {
-    let stray = |e: &mut Evidence| {
-        e.committed = [(0, 5)].into();
-        e.events.push(Event { partition: 0, offset: 4, id: "poison-1".into(), version: None });
-    };
     assert_eq!(broken(stray), [Rule::Unaccounted]);
-    assert_eq!(
+    let dead = |change: fn(&mut Evidence)| {
         broken(|e| {
             stray(e);
-            e.dead.insert((0, 4));
+            buried(e, 4);
+            change(e);
+        })
+    };
+    assert_eq!(dead(|_| {}), []);
+    assert_eq!(dead(|e| e.noted.clear()), [Rule::Unaccounted], "nobody can be told of its fate");
+    let superseded = |e: &mut Evidence| {
+        e.noted.clear();
+        (e.events[4].version, e.events[4].id) = (Some(15), "a".into());
+        e.committed = [(0, 6)].into();
+        e.events.push(event_at(5, "a", 32));
+    };
+    assert_eq!(dead(superseded), [], "it came again, and was superseded");
+    assert_eq!(dead(|e| e.dead.clear()), [Rule::Unaccounted], "there is no letter");
+    assert_eq!(broken(|e| e.committed = [(0, 3)].into()), [Rule::NotDrained]);
+}
+
+#[test]
+fn a_dead_letter_is_one_for_a_reason() {
+    assert_eq!(broken(|e| buried(e, 0)), [Rule::WronglyDead]);
+    let refused = |e: &mut Evidence| {
+        e.told.writes.push(written("c", Op::Put(too_long()), 50, &[(64, State::Logged)]));
+        e.committed = [(0, 5)].into();
+        e.events.push(event_at(4, "c", 64));
+        buried(e, 4);
+    };
+    assert_eq!(broken(refused), [], "the table refuses it, and it is owed to nobody");
+    assert_eq!(
+        broken(|e| {
+            refused(e);
+            e.events[4].version = Some(80);
+        }),
+        [Rule::WronglyDead],
+        "it is another version's"
+    );
+}
+
+#[test]
+fn cached_is_not_owed_under_a_write_that_the_table_refuses() {
+    let under = |version, refused: bool| {
+        table(move |e| {
+            e.told.writes.push(written("c", Op::Put(content("c")), 50, &[(64, State::Cached)]));
+            let op = Op::Put(if refused { too_long() } else { content("fine") });
+            e.told.writes.push(written("c", op, 60, &[(version, State::Cached)]));
+        })
+    };
+    assert_eq!(under(80, true), []);
+    assert_eq!(under(48, true), [Rule::Lost, Rule::Order], "it is not on top");
+    assert_eq!(under(80, false), [Rule::Lost]);
+}
+
+#[test]
+fn behind_a_dead_letter_the_row_is_the_last_event() {
+    let tail = |e: &mut Evidence| {
+        e.committed = [(0, 5)].into();
+        e.events.push(Event { foreign: true, ..event_at(4, "a", 79) });
+        buried(e, 4);
+    };
+    assert_eq!(broken(tail), [Rule::TailDiffers]);
+    assert_eq!(
+        broken(|e| {
+            tail(e);
+            e.committed = [(0, 6)].into();
+            e.events.push(event_at(5, "a", 32));
         }),
         []
     );
-    assert_eq!(broken(|e| e.committed = [(0, 3)].into()), [Rule::NotDrained]);
+}
+
+#[test]
+fn the_content_of_a_lost_reply_may_have_two_versions() {
+    let twice = |version| {
+        table(move |e| {
+            e.told.writes.push(put("c", "c", 50, 67));
+            e.rows.insert("c".into(), row(67, Some("c")));
+            e.told.reads.push(Seen { id: "c".into(), ..seen(52, Some((version, "c"))) });
+        })
+    };
+    assert_eq!(twice(64), [], "its script ran, and its reply was lost");
+    assert_eq!(twice(80), [Rule::Phantom], "that is above what was answered");
+    assert_eq!(twice(65), [Rule::Phantom], "that is nobody's");
 }
 
 #[test]
 fn the_last_event_of_a_record_is_its_row() {
     let inverted = |e: &mut Evidence| {
         e.committed = [(0, 5)].into();
-        e.events.push(Event { partition: 0, offset: 4, id: "a".into(), version: Some(16) });
+        e.events.push(event_at(4, "a", 16));
     };
     assert_eq!(broken(inverted), [Rule::TailDiffers]);
 }

@@ -33,7 +33,6 @@ impl Fault for Step {
     }
 
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
-        stage.disturb();
         let before = redis_time(stage).await?;
         stage.redis().step_clock(self.0)?;
         let moved = redis_time(stage).await? - before;

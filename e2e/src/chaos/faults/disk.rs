@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
+use stack::Fsync;
 
-use super::{Bite, Fault, Needs, Target, each};
+use super::{Bite, Fault, Needs, Target, blocking, each};
 use crate::chaos::stage::{Stage, Store};
 
 pub(super) fn all() -> Vec<Arc<dyn Fault>> {
@@ -34,10 +35,7 @@ impl Fault for Full {
 
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
         let folder: PathBuf = match self.0 {
-            Store::Redis => {
-                stage.disturb();
-                stage.redis_dir.clone()
-            }
+            Store::Redis => stage.redis_dir.clone(),
             _ => stage.system.servers.database.folder().to_owned(),
         };
         let ballast = folder.join("ballast");
@@ -47,13 +45,19 @@ impl Fault for Full {
         // What was freed meanwhile, a server's own log among it, is taken as well.
         let full = is_full(&folder);
         std::fs::remove_file(&ballast)?;
+        // With `appendfsync always` Redis ends rather than answer what it could not write.
+        let redis = stage.redis();
+        if self.0 == Store::Redis && stage.fsync == Fsync::Always && !redis.is_running() {
+            blocking(|| redis.restart()).await?;
+            return Ok(Bite::once("the server ended, since it could not write"));
+        }
         ensure!(full, "there was room on the disk");
         noticed?;
         Ok(Bite { what: "kilobytes were taken", count })
     }
 }
 
-/// Waits until Redis says that it cannot write its file.
+/// Waits until Redis says that it cannot write its file, or ends.
 async fn redis_notices(stage: &Stage) -> Result<()> {
     let client = ::redis::Client::open(stage.system.redis_url.as_str())?;
     let mut connection = client.get_multiplexed_async_connection().await?;

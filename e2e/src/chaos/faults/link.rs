@@ -58,9 +58,6 @@ impl Fault for Link {
 
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
         let (service, store, _) = self.link;
-        if store == Store::Redis {
-            stage.disturb();
-        }
         let links = stage.links(service, store);
         let hurt = || links.iter().map(|link| link.counts().hurt()).sum::<u64>();
         let before = hurt();

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
-use stack::{Fsync, Redis};
+use stack::Fsync;
 
 use super::{Bite, Fault, Target, blocking, each};
+use crate::chaos::collect;
+use crate::chaos::journal::Micros;
 use crate::chaos::stage::{Stage, Store};
 
 /// What `everysec` may lose in a crash: a second, and one more while the disk is slow; and a margin for our clock.
 const EVERY_SECOND: Duration = Duration::from_millis(2_500);
+
+/// How long a Redis that has come back may take to get records again: nobody writes for T, and then a machine may be busy.
+const FILLED_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) fn all() -> Vec<Arc<dyn Fault>> {
     each([What::Killed, What::Emptied, What::Flushed, What::Restarted, What::Frozen].map(Hurt))
@@ -47,12 +52,11 @@ impl Fault for Hurt {
     }
 
     async fn strike(&self, stage: &Stage, hold: Duration) -> Result<Bite> {
-        let redis = stage.redis();
-        stage.disturb();
+        let (redis, from) = (stage.redis(), stage.journal.now());
         match self.0 {
             What::Killed => {
                 redis.kill()?;
-                forgets(stage);
+                forgets(stage, from);
                 tokio::time::sleep(hold).await;
                 blocking(|| redis.restart()).await?;
                 Ok(Bite::once("the server died"))
@@ -62,18 +66,25 @@ impl Fault for Hurt {
                 blocking(|| redis.stop(Duration::from_secs(10)).map(drop)).await?;
                 // An orderly end writes everything.
                 if stage.fsync == Fsync::NoFile {
-                    stage.lost(None);
+                    stage.lost(from, None);
                 }
                 blocking(|| redis.restart()).await?;
                 ensure!(redis.pid() != before, "it is the same process");
                 Ok(Bite::once("the server was another process"))
             }
             What::Emptied => {
+                let count = filled(stage).await?;
                 blocking(|| redis.restart_empty()).await?;
-                stage.lost(None);
-                Ok(Bite::once("the server came back empty"))
+                stage.lost(from, None);
+                Ok(Bite { what: "records were gone with the server", count })
             }
-            What::Flushed => flush(stage, redis).await,
+            What::Flushed => {
+                let count = filled(stage).await?;
+                let () = ::redis::cmd("FLUSHALL").query_async(&mut collect::redis(stage).await?).await?;
+                stage.lost(from, None);
+                ensure!(redis.is_running(), "it died of it");
+                Ok(Bite { what: "records were flushed", count })
+            }
             What::Frozen => {
                 redis.pause()?;
                 tokio::time::sleep(hold).await;
@@ -85,20 +96,23 @@ impl Fault for Hurt {
 }
 
 /// By its policy. What was written to the file survives the process, but not what was not written yet.
-fn forgets(stage: &Stage) {
+fn forgets(stage: &Stage, from: Micros) {
     match stage.fsync {
-        Fsync::NoFile => stage.lost(None),
-        Fsync::EverySecond => stage.lost(Some(EVERY_SECOND)),
+        Fsync::NoFile => stage.lost(from, None),
+        Fsync::EverySecond => stage.lost(from, Some(EVERY_SECOND)),
         Fsync::Always | Fsync::Never => {}
     }
 }
 
-async fn flush(stage: &Stage, redis: &Redis) -> Result<Bite> {
-    let client = ::redis::Client::open(stage.system.redis_url.as_str())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let keys: u64 = ::redis::cmd("DBSIZE").query_async(&mut connection).await?;
-    let () = ::redis::cmd("FLUSHALL").query_async(&mut connection).await?;
-    stage.lost(None);
-    ensure!(redis.is_running(), "it died of it");
-    Ok(Bite { what: "keys were flushed", count: keys })
+/// Waits until Redis holds records; how many. It may have come back empty just now, and emptied again it would lose nothing.
+async fn filled(stage: &Stage) -> Result<u64> {
+    let until = tokio::time::Instant::now() + FILLED_WITHIN;
+    loop {
+        let keys = async { anyhow::Ok(collect::records(&mut collect::redis(stage).await?).await?) };
+        let count = keys.await.unwrap_or(0);
+        if count > 0 || tokio::time::Instant::now() > until {
+            return Ok(count);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -77,6 +77,12 @@ impl Fault for Freeze {
     }
 }
 
+/// It has to have work, which it has not while Kafka's nodes are restarted on a busy machine.
+const ENDED_WITHIN: Duration = Duration::from_secs(100);
+
+/// So many starts it may take a persister to become a member.
+const MEMBER_WITHIN: usize = 4;
+
 /// Ends by itself at a place, as a kill would that comes just then.
 #[derive(Debug)]
 struct KillAt {
@@ -102,12 +108,20 @@ impl Fault for KillAt {
         // Not at once: it is to have work behind it. A revoke comes once.
         let skipped = if self.asked_to_stop { "" } else { "3*off->" };
         let spec = stage.persister_that_dies(&format!("{}={skipped}return", self.place));
-        let doomed = Process::spawn(&spec, Lifetime::Attached)?;
+        let mut doomed = Process::spawn(&spec, Lifetime::Attached)?;
         if self.asked_to_stop {
-            stage.system.ready(&doomed, &stage.system.persister_admin_url).await?;
+            // By KIP-848 the name of a member that was killed is refused until its session is over.
+            for _ in 0..MEMBER_WITHIN {
+                let ready = stage.system.ready(&doomed, &stage.system.persister_admin_url).await;
+                if ready.is_ok() || doomed.is_running() {
+                    ready?;
+                    break;
+                }
+                doomed = Process::spawn(&spec, Lifetime::Attached)?;
+            }
             doomed.signal(nix::sys::signal::Signal::SIGTERM)?;
         }
-        let died = stage.ended(&doomed, Duration::from_secs(30)).await;
+        let died = stage.ended(&doomed, ENDED_WITHIN).await;
         drop(running);
         stage.start(Service::Persister).await?;
         died?;
