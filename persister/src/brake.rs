@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-/// How many of a lane's events may be dead letters.
+/// How many of a partition's events may be dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     /// Of so many last events,
@@ -16,9 +16,9 @@ pub(crate) struct Allowance {
     pub(crate) in_a_row: usize,
 }
 
-/// One lane's last events: which were dead letters.
+/// A partition's last events: which were dead letters.
 #[derive(Clone, Debug)]
-pub(crate) struct Brake {
+struct Brake {
     allowed: Allowance,
     /// `true` for a dead letter.
     last: VecDeque<bool>,
@@ -28,17 +28,17 @@ pub(crate) struct Brake {
 
 impl Brake {
     /// Nothing has come yet.
-    pub(crate) fn new(allowed: Allowance) -> Self {
+    fn new(allowed: Allowance) -> Self {
         Self { allowed, last: VecDeque::new(), dead: 0, in_a_row: 0 }
     }
 
     /// An event was applied or superseded.
-    pub(crate) fn passed(&mut self) {
+    fn passed(&mut self) {
         self.count(false);
     }
 
     /// An event is to be a dead letter. `false`: it is one too many, and is not counted.
-    pub(crate) fn admits(&mut self) -> bool {
+    fn admits(&mut self) -> bool {
         let of = (self.last.len() + 1).min(self.allowed.window);
         let most = self.allowed.least.max(of * self.allowed.percent / 100);
         // The oldest makes room for this one.
@@ -50,8 +50,8 @@ impl Brake {
         admitted
     }
 
-    /// An operator has accepted this dead letter: it says nothing of those behind it.
-    pub(crate) fn release(&mut self) {
+    /// What was counted says nothing any more.
+    fn release(&mut self) {
         *self = Self::new(self.allowed);
     }
 
@@ -62,6 +62,73 @@ impl Brake {
         self.last.push_back(dead);
         self.dead += usize::from(dead);
         self.in_a_row = if dead { self.in_a_row + 1 } else { 0 };
+    }
+}
+
+/// What is to become of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is applied or superseded.
+    Passes,
+    /// It is to be a dead letter.
+    Dead,
+    /// It is one already, and comes again: it was counted.
+    Noted,
+    /// It is superseded by the purge mark, and is to be answered with a tombstone (R18).
+    Late,
+}
+
+/// The brakes of a partition. They outlive its lanes: members that pass it to and fro must not empty it by and by.
+#[derive(Clone, Debug)]
+pub(crate) struct Brakes {
+    dead: Brake,
+    late: Brake,
+    /// Up to where an operator has let both go.
+    accepted: Option<i64>,
+}
+
+impl Brakes {
+    /// Nothing has come yet.
+    pub(crate) fn new(dead: Allowance, late: Allowance) -> Self {
+        Self { dead: Brake::new(dead), late: Brake::new(late), accepted: None }
+    }
+
+    /// G8: the first of these events of a part, each with its offset, that may not pass. Only a part that passes whole is
+    /// counted.
+    pub(crate) fn stopped(&mut self, part: impl IntoIterator<Item = (i64, Fate)>) -> Option<usize> {
+        let mut after = self.clone();
+        let at = part.into_iter().position(|(offset, fate)| !after.admits(offset, fate));
+        if at.is_none() {
+            *self = after;
+        }
+        at
+    }
+
+    fn admits(&mut self, offset: i64, fate: Fate) -> bool {
+        let accepted = self.accepted >= Some(offset);
+        match fate {
+            Fate::Dead if !accepted && !self.dead.admits() => return false,
+            Fate::Dead | Fate::Noted => {}
+            Fate::Passes | Fate::Late => self.dead.passed(),
+        }
+        match fate {
+            Fate::Late if !accepted && !self.late.admits() => return false,
+            Fate::Late => {}
+            Fate::Passes | Fate::Dead | Fate::Noted => self.late.passed(),
+        }
+        true
+    }
+
+    /// An operator accepts what comes up to this offset. Says whether that goes as far as `offset`.
+    pub(crate) fn accept(&mut self, until: Option<i64>, offset: i64) -> bool {
+        self.accepted = self.accepted.max(until);
+        self.accepted >= Some(offset)
+    }
+
+    /// The event that was stopped is applied by now: whatever was wrong is mended.
+    pub(crate) fn release(&mut self) {
+        self.dead.release();
+        self.late.release();
     }
 }
 
@@ -129,5 +196,26 @@ mod tests {
                 prop_assert!(passed.iter().rev().take_while(|dead| **dead).count() <= in_a_row);
             }
         }
+    }
+
+    #[test]
+    fn g8_a_part_that_is_stopped_counts_nothing_and_what_is_noted_or_accepted_counts_not_at_all() {
+        let least = Allowance { window: 100, percent: 0, least: 2, in_a_row: 100 };
+        let mut brakes = Brakes::new(least, least);
+        let mut stopped = |fates: &[Fate]| brakes.stopped((0..).zip(fates.iter().copied()));
+        for _ in 0..3 {
+            assert_eq!(stopped(&[Fate::Dead, Fate::Noted, Fate::Dead, Fate::Passes, Fate::Dead]), Some(4));
+            assert_eq!(stopped(&[Fate::Late, Fate::Late, Fate::Late]), Some(2));
+        }
+        assert_eq!(stopped(&[Fate::Dead, Fate::Noted, Fate::Dead, Fate::Noted, Fate::Late, Fate::Late]), None);
+        assert_eq!(stopped(&[Fate::Noted, Fate::Dead]), Some(1), "two have passed");
+        assert_eq!(stopped(&[Fate::Passes, Fate::Late]), Some(1), "each kind has its own count");
+        assert!(!brakes.accept(Some(0), 1) && brakes.accept(Some(1), 1));
+        let dead = |from: i64| (from..from + 2).map(|offset| (offset, Fate::Dead));
+        assert_eq!(brakes.stopped(dead(0)), None, "an operator lets them go");
+        assert_eq!(brakes.stopped(dead(1)), Some(1), "up to there and no further");
+        assert!(brakes.accept(None, 1), "what was accepted stays so");
+        brakes.release();
+        assert_eq!(brakes.stopped(dead(2)), None);
     }
 }

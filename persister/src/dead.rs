@@ -1,13 +1,19 @@
 //! Dead letters (PROTOCOL R13, R14): what can never be applied goes to the topic of dead letters, then into a table. Only when
 //! both have it may the offset move.
 
-use futures_util::future::try_join_all;
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use futures_util::TryFutureExt;
+use futures_util::future::join_all;
 use record::{Reason, RecordId, Version};
 use service::{clock, fail_points};
-use table::{Database, Note, TableError};
-use topic::{Envelope, Letter, Partition, Publisher};
+use table::{EntityTable, Note, TableError};
+use topic::{Envelope, Kept, Letter, Partition, TopicError};
 
+use crate::batch::Coalesced;
 use crate::hold::LaneError;
+use crate::lane::Lane;
 
 /// An event that can never be applied.
 #[derive(Clone, Debug)]
@@ -16,6 +22,8 @@ pub(crate) struct DeadLetter<'a> {
     pub(crate) reason: Reason,
     /// For a human; without values.
     pub(crate) detail: String,
+    /// It was brought to its end before, and comes again.
+    pub(crate) noted: bool,
 }
 
 /// Why the table does not take an event.
@@ -51,10 +59,28 @@ impl Refusal {
 /// Error number of a duplicate entry for a unique key.
 const DUPLICATE: u16 = 1062;
 
-impl DeadLetter<'_> {
+impl<'a> DeadLetter<'a> {
+    /// One that may be new.
+    pub(crate) fn new(envelope: &'a Envelope, reason: Reason, detail: String) -> Self {
+        Self { envelope, reason, detail, noted: false }
+    }
+
     /// Whose it is and its version, where both are told: what the cache may have of it.
     pub(crate) fn version(&self) -> Option<(RecordId, Version)> {
         Some((self.envelope.id()?, self.envelope.version()?))
+    }
+
+    /// The detail, and what its letter had to leave out.
+    fn told(&self, kept: Kept) -> Cow<'_, str> {
+        match kept.left_out() {
+            None => Cow::Borrowed(&self.detail),
+            Some(left_out) => Cow::Owned(format!("{}; the letter is without {left_out}: too large", self.detail)),
+        }
+    }
+
+    fn note<'n>(&'n self, id: Option<&'n RecordId>, detail: &'n str) -> Note<'n> {
+        let DeadLetter { envelope, reason, .. } = self;
+        Note { offset: envelope.offset, id, version: envelope.version(), reason: *reason, detail }
     }
 }
 
@@ -69,39 +95,78 @@ pub(crate) fn tails<'l, 'a>(
     })
 }
 
-/// Brings letters of one partition to the topic of dead letters and, acknowledged, notes them. One that was noted before, by
-/// its coordinates, is not brought again.
-pub(crate) async fn bury(
-    database: &Database,
-    publisher: &Publisher,
-    entity: &str,
-    partition: &Partition,
-    letters: &[DeadLetter<'_>],
-) -> Result<(), LaneError> {
-    let offsets = letters.iter().map(|letter| letter.envelope.offset);
-    let Some(between) = offsets.clone().min().zip(offsets.max()) else { return Ok(()) };
-    let noted = database.noted_dead(&partition.topic, partition.number, between).await?;
-    // Of a topic that was made anew other events have the same coordinates.
-    let is_noted = |letter: &DeadLetter<'_>| {
-        letter.version().is_some_and(|(id, version)| {
-            noted.get(&letter.envelope.offset) == Some(&(Some(id.as_str().to_owned()), Some(version)))
-        })
-    };
-    let at = clock::now_micros();
-    let new: Vec<_> = letters.iter().filter(|letter| !is_noted(letter)).collect();
-    let published = new.iter().map(|DeadLetter { envelope, reason, detail }| {
-        publisher.bury(Letter { partition, envelope, schema: envelope.schema(), reason: *reason, detail, at })
-    });
-    try_join_all(published).await?;
-    fail_points::reached(fail_points::LETTERS_ACKNOWLEDGED);
-    let ids: Vec<_> = new.iter().map(|letter| letter.envelope.id()).collect();
-    let notes: Vec<_> = new.iter().zip(&ids).map(|(letter, id)| note(letter, id.as_ref())).collect();
-    database.note_dead(entity, &partition.topic, partition.number, &notes, at).await?;
-    fail_points::reached(fail_points::LETTERS_NOTED);
-    Ok(())
+/// The only event of a part, which the table refuses.
+pub(crate) async fn letter<'a>(
+    table: &EntityTable,
+    part: &'a [Envelope],
+    records: &[Coalesced<'_>],
+    refusal: &Refusal,
+) -> Result<Option<DeadLetter<'a>>, LaneError> {
+    let Some(record) = records.first() else { return Ok(None) };
+    let rival = if refusal.may_be_taken() { table.rival(&record.incoming()).await? } else { None };
+    let (reason, detail) = refusal.told(&record.id, rival.as_ref());
+    let envelope = part.iter().find(|envelope| envelope.offset == record.offset);
+    Ok(envelope.map(|envelope| DeadLetter::new(envelope, reason, detail)))
 }
 
-fn note<'l>(letter: &'l DeadLetter<'_>, id: Option<&'l RecordId>) -> Note<'l> {
-    let DeadLetter { envelope, reason, detail } = letter;
-    Note { offset: envelope.offset, id, version: envelope.version(), reason: *reason, detail }
+impl Lane {
+    /// Marks the letters that were noted before, by their coordinates: they are brought nowhere again.
+    pub(crate) async fn look_up(&self, letters: &mut [DeadLetter<'_>]) -> ControlFlow<()> {
+        let offsets = letters.iter().map(|letter| letter.envelope.offset);
+        let Some(between) = offsets.clone().min().zip(offsets.max()) else { return ControlFlow::Continue(()) };
+        let (database, Partition { topic, number }) = (self.table.database(), &self.partition);
+        let noted = self.insist(|| database.noted_dead(topic, *number, between).map_err(LaneError::from)).await?;
+        for letter in letters {
+            // Of a topic that was made anew other events have the same coordinates.
+            letter.noted = letter.version().is_some_and(|(id, version)| {
+                noted.get(&letter.envelope.offset) == Some(&(Some(id.as_str().to_owned()), Some(version)))
+            });
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Brings letters to the topic of dead letters and, acknowledged, notes them.
+    pub(crate) async fn bury(&self, letters: &[DeadLetter<'_>]) -> ControlFlow<()> {
+        let (at, new) = (clock::now_micros(), letters.iter().filter(|letter| !letter.noted));
+        let (mut left, mut buried): (Vec<_>, _) = (new.collect(), Vec::new());
+        if left.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let mut hold = self.hold();
+        loop {
+            self.pulse.beat();
+            let (mut failed, mut unsent) = (None, Vec::new());
+            let sent = join_all(left.iter().map(|letter| self.send(letter, at))).await;
+            for (letter, sent) in left.into_iter().zip(sent) {
+                match sent {
+                    Ok(kept) => buried.push((letter, kept)),
+                    Err(error) => {
+                        unsent.push(letter);
+                        failed = Some(error);
+                    }
+                }
+            }
+            // What was acknowledged is not sent again.
+            left = unsent;
+            let Some(error) = failed else { break };
+            self.wait(&mut hold, &error.into()).await?;
+        }
+        drop(hold);
+        fail_points::reached(fail_points::LETTERS_ACKNOWLEDGED);
+        let told: Vec<_> = buried.iter().map(|(letter, kept)| (letter.envelope.id(), letter.told(*kept))).collect();
+        let noted = buried.iter().zip(&told).map(|((letter, _), (id, detail))| letter.note(id.as_ref(), detail));
+        let (database, notes, Partition { topic, number }) =
+            (self.table.database(), noted.collect::<Vec<_>>(), &self.partition);
+        let noting = || database.note_dead(self.entity(), topic, *number, &notes, at).map_err(LaneError::from);
+        self.insist(noting).await?;
+        fail_points::reached(fail_points::LETTERS_NOTED);
+        ControlFlow::Continue(())
+    }
+
+    async fn send(&self, letter: &DeadLetter<'_>, at: u64) -> Result<Kept, TopicError> {
+        let DeadLetter { envelope, reason, detail, .. } = letter;
+        let schema = envelope.schema();
+        let letter = Letter { partition: &self.partition, envelope, schema, reason: *reason, detail, at };
+        self.surroundings.publisher.bury(letter).await
+    }
 }

@@ -37,9 +37,9 @@ pub(crate) fn open<'a>(
             Err(Unreadable::Unknown(schema)) => {
                 let detail =
                     format!("schema id {schema} is unknown here, and events behind the first of it have known ones");
-                opened.letters.push(DeadLetter { envelope, reason: Reason::UnknownSchema, detail });
+                opened.letters.push(DeadLetter::new(envelope, Reason::UnknownSchema, detail));
             }
-            Err(Unreadable::Poison(reason, detail)) => opened.letters.push(DeadLetter { envelope, reason, detail }),
+            Err(Unreadable::Poison(reason, detail)) => opened.letters.push(DeadLetter::new(envelope, reason, detail)),
         }
     }
     opened

@@ -1,29 +1,21 @@
 //! How full the lanes are, looked up when it is scraped. A lane that has ended is forgotten.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::IntGaugeVec;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use service::metrics::prefixed;
-use tokio::sync::mpsc;
-use topic::{Envelope, Partition};
+use topic::Partition;
+
+use crate::queue::Level;
 
 /// `lane_events` and `lane_bytes`. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct LaneDepths {
-    lanes: Arc<Mutex<Vec<Depth>>>,
+    lanes: Arc<Mutex<Vec<(Partition, Level)>>>,
     events: IntGaugeVec,
     bytes: IntGaugeVec,
-}
-
-#[derive(Debug)]
-struct Depth {
-    partition: Partition,
-    /// Keeps no queue open: a lane ends when its queue does.
-    queue: mpsc::WeakSender<Envelope>,
-    bytes: Weak<AtomicUsize>,
 }
 
 impl LaneDepths {
@@ -42,11 +34,10 @@ impl LaneDepths {
     }
 
     /// A partition has a lane.
-    pub(crate) fn opened(&self, partition: &Partition, queue: &mpsc::Sender<Envelope>, bytes: &Arc<AtomicUsize>) {
-        let depth = Depth { partition: partition.clone(), queue: queue.downgrade(), bytes: Arc::downgrade(bytes) };
+    pub(crate) fn opened(&self, partition: &Partition, level: Level) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.retain(|lane| lane.bytes.strong_count() > 0);
-        lanes.push(depth);
+        lanes.retain(|(_, level)| level.now().is_some());
+        lanes.push((partition.clone(), level));
     }
 }
 
@@ -59,12 +50,12 @@ impl Collector for LaneDepths {
         self.events.reset();
         self.bytes.reset();
         let shown = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).retain(|Depth { partition, queue, bytes }| {
-            let (Some(queue), Some(bytes)) = (queue.upgrade(), bytes.upgrade()) else { return false };
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).retain(|(partition, level)| {
+            let Some((events, bytes)) = level.now() else { return false };
             let number = partition.number.to_string();
             let labels = [&*partition.topic, &number];
-            self.events.with_label_values(&labels).set(shown(queue.max_capacity() - queue.capacity()));
-            self.bytes.with_label_values(&labels).set(shown(bytes.load(Ordering::Relaxed)));
+            self.events.with_label_values(&labels).set(shown(events));
+            self.bytes.with_label_values(&labels).set(shown(bytes));
             true
         });
         [self.events.collect(), self.bytes.collect()].concat()

@@ -1,5 +1,7 @@
 //! What a lane does when it cannot go on: it holds, backs off, alarms, and stays in the group. Nothing is skipped.
 
+use std::future::Future;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use prometheus::IntGauge;
@@ -9,6 +11,7 @@ use table::TableError;
 use tokio_util::sync::CancellationToken;
 use topic::{Partition, TopicError};
 
+use crate::lane::Lane;
 use crate::metrics::PersisterMetrics;
 
 /// Why a lane does not go on. Nothing is skipped, and nothing behind it is committed.
@@ -30,6 +33,12 @@ pub(crate) enum LaneError {
          persister is older than ingest: restart with schema id {schema}"
     )]
     Older { offset: i64, schema: SchemaId },
+    /// This machine's clock and the database's do not agree on whether an event is from the future.
+    #[error(
+        "the event at offset {offset} is from the future by this machine's clock, and by the database's it is not: one of them is \
+         wrong by {} s or more; set it right, and the lane goes on", .apart.as_secs()
+    )]
+    Clocks { offset: i64, apart: Duration },
     /// One dead letter too many.
     #[error(
         "the event at offset {offset} would be one dead letter too many ({reason}: {detail}): mend the cause, and the lane goes \
@@ -54,6 +63,7 @@ impl LaneError {
             Self::Topic(error) => error.class().as_str(),
             Self::UnknownSchema { .. } => UNKNOWN_SCHEMA,
             Self::Older { .. } => OLDER,
+            Self::Clocks { .. } => CLOCKS,
             Self::Braked { .. } | Self::Emptied { .. } => BRAKE,
         }
     }
@@ -66,6 +76,7 @@ impl LaneError {
 
 const UNKNOWN_SCHEMA: &str = "unknown-schema";
 const OLDER: &str = "older-than-ingest";
+const CLOCKS: &str = "clocks-disagree";
 const BRAKE: &str = "brake";
 const TOO_LARGE: &str = "too-large";
 
@@ -73,7 +84,7 @@ const TOO_LARGE: &str = "too-large";
 pub(crate) fn classes() -> impl Iterator<Item = &'static str> {
     use FailureClass::{Fatal, Saturated, Transient};
     let classes = [Transient, Saturated, Fatal].map(|class| class.as_str());
-    classes.into_iter().chain([UNKNOWN_SCHEMA, OLDER, BRAKE, TOO_LARGE])
+    classes.into_iter().chain([UNKNOWN_SCHEMA, OLDER, CLOCKS, BRAKE, TOO_LARGE])
 }
 
 /// A hold of a lane, from its first failure to the next success. While it lasts, `lane_held` shows it.
@@ -144,5 +155,34 @@ impl Drop for Hold<'_> {
             let tries = self.backoff.attempts();
             tracing::info!(%topic, number, tries, "the hold of the lane of {topic}/{number} has ended");
         }
+    }
+}
+
+impl Lane {
+    /// Tries a step until it succeeds, or the partition is taken away. What has an effect of its own outside of the database is
+    /// to be a step of its own, or it is done again with whatever fails behind it.
+    pub(crate) async fn insist<T, F>(&self, step: impl Fn() -> F) -> ControlFlow<(), T>
+    where
+        F: Future<Output = Result<T, LaneError>>,
+    {
+        let mut hold = self.hold();
+        loop {
+            self.pulse.beat();
+            match step().await {
+                Ok(done) => return ControlFlow::Continue(done),
+                Err(error) => self.wait(&mut hold, &error).await?,
+            }
+        }
+    }
+
+    /// A hold of this lane, in which nothing has failed yet.
+    pub(crate) fn hold(&self) -> Hold<'_> {
+        Hold::new(&self.partition, &self.surroundings.metrics)
+    }
+
+    /// Waits before the next try of what has failed. `Break`: the partition is taken away.
+    pub(crate) async fn wait(&self, hold: &mut Hold<'_>, error: &LaneError) -> ControlFlow<()> {
+        self.pulse.rest();
+        if hold.wait(error, &self.draining).await { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }

@@ -1,8 +1,8 @@
 //! Polling on a plain thread, which never waits for MySQL: messages go to the lanes, a full lane pauses its partition,
 //! rebalances are handled inside the callback, offsets are committed in the background.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use service::{FailureClass, Health, Pulse, Supervisor, fail_points};
 use table::EntityTable;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use topic::{Assignment, CommitFailed, Consumer, Envelope, Partition, TopicError};
 
-use crate::brake::{Allowance, Brake};
-use crate::commit::Generation;
+use crate::brake::Brakes;
+use crate::commit::{Due, Generation, OffsetTracker};
 use crate::lane::{Lane, Surroundings};
+use crate::queue::{Entrance, queue};
 use crate::settings::RunSettings;
 
 /// How long one poll waits; rebalances and commits are served at least so often.
@@ -25,13 +25,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// The intake's end of a lane.
 #[derive(Debug)]
 struct LaneHandle {
-    queue: mpsc::Sender<Envelope>,
-    queued_bytes: Arc<AtomicUsize>,
+    queue: Entrance,
     draining: CancellationToken,
     /// Disconnects when the lane has ended.
     ended: blocking::Receiver<()>,
-    /// Messages that found no room, in order; the partition is paused until they do.
-    stuck: VecDeque<Envelope>,
 }
 
 /// The lanes of this member, by partition.
@@ -45,8 +42,9 @@ pub(crate) struct Lanes {
     events_most: usize,
     bytes_most: usize,
     drain_deadline: Duration,
-    dead_most: Allowance,
-    late_most: Allowance,
+    brakes_released: Brakes,
+    /// Of every partition that this process has ever had.
+    brakes: Mutex<HashMap<Partition, Arc<Mutex<Brakes>>>>,
     generations: AtomicU64,
     lanes: Mutex<HashMap<Partition, LaneHandle>>,
 }
@@ -69,8 +67,8 @@ impl Lanes {
             events_most: settings.lane_events_most,
             bytes_most: settings.lane_bytes_most,
             drain_deadline: settings.drain_deadline_ms,
-            dead_most: settings.brake.dead(),
-            late_most: settings.brake.late(),
+            brakes_released: Brakes::new(settings.brake.dead(), settings.brake.late()),
+            brakes: Mutex::default(),
             generations: AtomicU64::new(0),
             lanes: Mutex::default(),
         }
@@ -83,79 +81,56 @@ impl Lanes {
     fn open(&self, partition: &Partition) -> Option<LaneHandle> {
         let table = self.tables.get(&partition.topic)?.clone();
         let generation = Generation(self.generations.fetch_add(1, Ordering::Relaxed));
-        let (queue, queued) = mpsc::channel(self.events_most);
+        let (entrance, exit) = queue(self.events_most, self.bytes_most);
         let (alive, ended) = blocking::sync_channel(1);
-        let queued_bytes = Arc::new(AtomicUsize::new(0));
         let draining = CancellationToken::new();
         let lane = Lane {
             partition: partition.clone(),
             generation,
             table,
             surroundings: self.surroundings.clone(),
-            queued,
-            queued_bytes: Arc::clone(&queued_bytes),
+            queue: exit,
             draining: draining.clone(),
             condemned: BTreeSet::new(),
-            dead: Brake::new(self.dead_most),
-            late: Brake::new(self.late_most),
-            accepted: None,
+            brakes: self.brakes_of(partition),
             pulse: self.supervisor.pulse("lane"),
         };
         self.offsets().begin(partition.clone(), generation);
         self.surroundings.metrics.opened(partition);
-        self.surroundings.metrics.depths.opened(partition, &queue, &queued_bytes);
+        self.surroundings.metrics.depths.opened(partition, entrance.level());
         let _entered = self.runtime.enter();
         self.supervisor.spawn_passing("lane", async move {
             lane.run().await;
             drop(alive);
         });
-        Some(LaneHandle { queue, queued_bytes, draining, ended, stuck: VecDeque::new() })
+        Some(LaneHandle { queue: entrance, draining, ended })
     }
 
-    fn offsets(&self) -> MutexGuard<'_, crate::commit::OffsetTracker> {
+    fn brakes_of(&self, partition: &Partition) -> Arc<Mutex<Brakes>> {
+        let mut brakes = self.brakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = brakes.entry(partition.clone()).or_insert_with(|| Arc::new(Mutex::new(self.brakes_released.clone())));
+        Arc::clone(own)
+    }
+
+    fn offsets(&self) -> MutexGuard<'_, OffsetTracker> {
         self.surroundings.offsets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands a message to its lane. `false`: the lane is full, and the partition is to be paused.
     fn offer(&self, partition: &Partition, envelope: Envelope) -> bool {
         match self.lanes().get_mut(partition) {
-            Some(lane) => lane.offer(envelope, self.bytes_most),
+            Some(lane) => lane.queue.offer(envelope),
             // A message that was fetched before its partition was revoked: whoever has it now reads it again.
             None => true,
         }
     }
 
-    /// Partitions whose stuck message has found room: to be resumed. A lane must be half empty before, or it would be
-    /// paused again at once.
+    /// Partitions whose stuck message has found room: to be resumed.
     fn unstuck(&self) -> Vec<Partition> {
         let mut lanes = self.lanes();
-        let stuck = lanes.iter_mut().filter(|(_, lane)| !lane.stuck.is_empty());
-        let roomy = stuck.filter_map(|(partition, lane)| {
-            let half_empty = lane.queue.capacity() >= self.events_most / 2
-                && lane.queued_bytes.load(Ordering::Relaxed) <= self.bytes_most / 2;
-            (half_empty && lane.unstick(self.bytes_most)).then(|| partition.clone())
-        });
+        let roomy =
+            lanes.iter_mut().filter_map(|(partition, lane)| lane.queue.has_room_again().then(|| partition.clone()));
         roomy.collect()
-    }
-}
-
-impl LaneHandle {
-    fn offer(&mut self, envelope: Envelope, bytes_most: usize) -> bool {
-        self.stuck.push_back(envelope);
-        self.unstick(bytes_most)
-    }
-
-    /// Moves what is stuck into the lane, in order. Says whether nothing is stuck any more. A message always fits into an
-    /// empty lane, however large.
-    fn unstick(&mut self, bytes_most: usize) -> bool {
-        while !self.stuck.is_empty() && self.queued_bytes.load(Ordering::Relaxed) < bytes_most {
-            let Ok(place) = self.queue.try_reserve() else { return false };
-            if let Some(envelope) = self.stuck.pop_front() {
-                self.queued_bytes.fetch_add(envelope.bytes(), Ordering::Relaxed);
-                place.send(envelope);
-            }
-        }
-        self.stuck.is_empty()
     }
 }
 
@@ -200,9 +175,12 @@ impl Assignment for Lanes {
     }
 
     fn committed(&self, partition: &Partition, result: Result<i64, CommitFailed>) {
-        if let Err(failed) = result {
-            self.surroundings.metrics.commit_failures.with_label_values(&[&failed.reason]).inc();
-            self.offsets().failed(partition);
+        match result {
+            Ok(offset) => self.offsets().committed(partition, offset),
+            Err(failed) => {
+                self.surroundings.metrics.commit_failures.with_label_values(&[&failed.reason]).inc();
+                self.offsets().failed(partition);
+            }
         }
     }
 
@@ -210,7 +188,8 @@ impl Assignment for Lanes {
         self.surroundings.metrics.offset_resets.inc();
         tracing::error!(
             what,
-            "the group's offset is not in the topic any more, and reading goes on at the earliest event there is: was the              topic made anew, or were records deleted? {what}"
+            "the group's offset is not in the topic any more, and reading goes on at the earliest event there is: was the \
+             topic made anew, or were records deleted? {what}"
         );
     }
 }
@@ -285,12 +264,17 @@ fn resume(consumer: &Consumer<Lanes>) {
 
 fn commit(consumer: &Consumer<Lanes>) {
     let due = consumer.assignment().offsets().due();
-    if due.is_empty() {
+    let (back, onward): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| due.back);
+    for Due { partition, next, .. } in back {
+        consumer.commit_back(&partition, next);
+    }
+    let onward: Vec<_> = onward.into_iter().map(|due| (due.partition, due.next)).collect();
+    if onward.is_empty() {
         return;
     }
-    if let Err(error) = consumer.commit(&due) {
+    if let Err(error) = consumer.commit(&onward) {
         tracing::debug!(%error, "commit");
-        for (partition, _) in &due {
+        for (partition, _) in &onward {
             consumer.assignment().offsets().failed(partition);
         }
     }

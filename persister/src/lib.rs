@@ -16,6 +16,7 @@ mod lane;
 mod metrics;
 mod obstacle;
 mod purge;
+mod queue;
 mod reassert;
 mod replay;
 mod settings;

@@ -2,10 +2,13 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use record::{Catalog, Reason};
-use service::Metrics;
 use service::metrics::{CALL_SECONDS, LAG_SECONDS};
+use service::{Metrics, clock};
+use table::Held;
 use topic::Partition;
 
+use crate::batch::Coalesced;
+use crate::dead::DeadLetter;
 use crate::depth::LaneDepths;
 use crate::hold;
 
@@ -62,7 +65,7 @@ impl PersisterMetrics {
             ),
             held: metrics.gauge_vec(
                 "lane_held",
-                "1 while the lane of a partition holds: the class of the failure, unknown-schema, older-than-ingest, brake, too-large",
+                "1 while the lane of a partition holds: the class of the failure, unknown-schema, older-than-ingest, clocks-disagree, brake, too-large",
                 &["topic", "partition", "class"],
             ),
             batch_rows: metrics.histogram(
@@ -119,6 +122,45 @@ impl PersisterMetrics {
     pub(crate) fn opened(&self, Partition { topic, number }: &Partition) {
         for class in hold::classes() {
             self.held.with_label_values(&[&**topic, &number.to_string(), class]).set(0);
+        }
+    }
+
+    /// What became of the events of a part.
+    pub(crate) fn count(&self, entity: &str, applied: &[(Coalesced<'_>, Held)], letters: &[DeadLetter<'_>]) {
+        let (mut held, mut superseded) = (0, 0);
+        for (record, row) in applied {
+            let (newest, older) = (record.newest, record.older);
+            if row.version == record.version {
+                held += newest;
+                superseded += older;
+            } else {
+                superseded += newest + older;
+            }
+        }
+        let new = || letters.iter().filter(|letter| !letter.noted);
+        for letter in new() {
+            self.dead_letters.with_label_values(&[entity, letter.reason.as_str()]).inc();
+        }
+        for (fate, events) in [("applied", held), ("superseded", superseded), ("dead", new().count() as u64)] {
+            self.fates.with_label_values(&[entity, fate]).inc_by(events);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a batch has few rows")]
+        self.batch_rows.observe((held + superseded) as f64);
+    }
+
+    /// Once per version applied.
+    pub(crate) fn observe_lag(
+        &self,
+        entity: &str,
+        records: &[Coalesced<'_>],
+        held: &[Option<Held>],
+        committed_at: u64,
+    ) {
+        let lag = self.write_lag.with_label_values(&[entity]);
+        for (record, held) in records.iter().zip(held) {
+            if held.is_some_and(|held| held.fresh && held.version == record.version) {
+                lag.observe(clock::seconds_between(record.version.birth_micros(), committed_at));
+            }
         }
     }
 }

@@ -1,15 +1,17 @@
 //! What a lane does before an event that it may not pass: it stands there until that changes, and looks for it.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use record::{Reason, SchemaId};
+use service::clock;
 use topic::Envelope;
 
 use crate::batch::coalesce;
+use crate::dead::DeadLetter;
 use crate::decode::{self, Opened};
 use crate::hold::{Hold, LaneError};
-use crate::lane::Lane;
+use crate::lane::{Applied, Lane};
 use crate::reassert;
 use crate::unknown::{Meaning, meaning};
 
@@ -18,6 +20,8 @@ use crate::unknown::{Meaning, meaning};
 pub(crate) enum Obstacle {
     /// Its schema id is unknown here.
     Unknown(SchemaId),
+    /// It is from the future by one clock and not by the other, which is so much ahead.
+    Clocks(Duration),
     /// It would be one dead letter too many.
     Dead(Reason, String),
     /// It would be one late tombstone too many (R18).
@@ -29,6 +33,7 @@ impl Lane {
     pub(crate) async fn stand(&mut self, batch: &mut Vec<Envelope>, obstacle: Obstacle) -> ControlFlow<()> {
         match obstacle {
             Obstacle::Unknown(schema) => self.weigh(batch, schema).await,
+            Obstacle::Clocks(apart) => self.wait_for_clocks(batch, apart).await,
             Obstacle::Dead(..) | Obstacle::Late => self.brake(batch, &obstacle).await,
         }
     }
@@ -39,7 +44,7 @@ impl Lane {
         let (since, partition, metrics) = (Instant::now(), self.partition.clone(), self.surroundings.metrics.clone());
         let mut hold = Hold::new(&partition, &metrics);
         loop {
-            self.fill(batch);
+            self.take_more(batch);
             let Some(offset) = batch.first().map(|envelope| envelope.offset) else { return ControlFlow::Continue(()) };
             let entity = self.table.entity();
             let later_decodes = batch.iter().skip(1).any(|envelope| decode::is_readable_upsert(entity, envelope));
@@ -58,9 +63,46 @@ impl Lane {
         }
     }
 
+    /// What is from the future by this machine's clock is poison only if it is by the database's clock, too: else one of the two
+    /// is wrong, and the event may be as good as any. The first event of which that is true.
+    pub(crate) async fn doubtful(
+        &self,
+        part: &[Envelope],
+        letters: &[DeadLetter<'_>],
+    ) -> Result<Option<(usize, Duration)>, LaneError> {
+        if letters.iter().all(|letter| letter.reason != Reason::VersionInFuture) {
+            return Ok(None);
+        }
+        let theirs = self.table.database().now().await?;
+        let apart = Duration::from_micros(theirs.saturating_sub(clock::now_micros()));
+        let latest = theirs.saturating_add(clock::micros(self.surroundings.future_most));
+        let doubtful = |letter: &&DeadLetter<'_>| {
+            letter.reason == Reason::VersionInFuture && letter.envelope.birth_micros() <= Some(latest)
+        };
+        let first = letters.iter().find(doubtful);
+        let at = first.and_then(|first| part.iter().position(|envelope| envelope.offset == first.envelope.offset));
+        Ok(at.map(|at| (at, apart)))
+    }
+
+    /// Until both clocks say the same of the first event.
+    async fn wait_for_clocks(&self, batch: &[Envelope], mut apart: Duration) -> ControlFlow<()> {
+        let Some(first) = batch.first() else { return ControlFlow::Continue(()) };
+        let mut hold = self.hold();
+        loop {
+            self.wait(&mut hold, &LaneError::Clocks { offset: first.offset, apart }).await?;
+            let first = std::slice::from_ref(first);
+            match self.doubtful(first, &self.open(first).letters).await {
+                Ok(None) => return ControlFlow::Continue(()),
+                Ok(Some((_, still))) => apart = still,
+                // The database is away, too.
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Until an operator accepts the event as a dead letter, or it can be applied: looked for now and then with this one event,
     /// so that the topic is not emptied meanwhile.
-    async fn brake(&mut self, batch: &[Envelope], obstacle: &Obstacle) -> ControlFlow<()> {
+    async fn brake(&self, batch: &[Envelope], obstacle: &Obstacle) -> ControlFlow<()> {
         let Some(first) = batch.first() else { return ControlFlow::Continue(()) };
         let offset = first.offset;
         let error = match obstacle {
@@ -70,17 +112,15 @@ impl Lane {
         let (partition, metrics) = (self.partition.clone(), self.surroundings.metrics.clone());
         let mut hold = Hold::new(&partition, &metrics);
         loop {
-            let accepted = self.table.database().accepted_dead(&partition.topic, partition.number).await;
-            self.accepted = self.accepted.max(accepted.ok().flatten());
-            if self.accepted >= Some(offset) {
+            let until = self.table.database().accepted_dead(&partition.topic, partition.number).await.ok().flatten();
+            if self.brakes().accept(until, offset) {
                 return ControlFlow::Continue(());
             }
             if !hold.wait_for(&error, self.surroundings.probe_every, &self.draining).await {
                 return ControlFlow::Break(());
             }
             if self.passes(first).await {
-                self.dead.release();
-                self.late.release();
+                self.brakes().release();
                 return ControlFlow::Continue(());
             }
         }
@@ -91,7 +131,7 @@ impl Lane {
         let Opened { events, .. } = self.open(std::slice::from_ref(envelope));
         let records = coalesce(events);
         match self.apply(&records).await {
-            Ok(Ok(held)) if !held.is_empty() => {
+            Ok(Applied::Whole(held)) if !held.is_empty() => {
                 !records.iter().zip(&held).any(|(record, held)| reassert::is_late(record, held))
             }
             _ => false,

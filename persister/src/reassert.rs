@@ -1,13 +1,17 @@
 //! PROTOCOL R13, the healing half: where the last event of a record is older than its row, compaction would keep the wrong
 //! one, so the row is produced again behind it.
 
+use std::ops::ControlFlow;
+
+use futures_util::TryFutureExt;
 use record::{Change, Event, Origin, RecordId, Version};
-use table::{EntityTable, Held, StoredRow};
-use topic::{Outgoing, Publisher};
+use table::{Held, StoredRow};
+use topic::{Envelope, Outgoing};
 
 use crate::batch::Coalesced;
-use crate::dead::DeadLetter;
+use crate::dead::{self, DeadLetter};
 use crate::hold::LaneError;
+use crate::lane::Lane;
 
 /// Must the row be produced again? The offset in the row tells an inversion from an event that merely comes again.
 pub(crate) fn is_inverted(record: &Coalesced<'_>, held: &Held) -> bool {
@@ -19,53 +23,57 @@ pub(crate) fn is_late(record: &Coalesced<'_>, held: &Held) -> bool {
     held.is_absent() && !record.tail.deletes
 }
 
-/// Produces the row of `id` as it stands now, and waits for the acknowledgement: the offset must not move before it.
-pub(crate) async fn reassert(
-    table: &EntityTable,
-    publisher: &Publisher,
-    topic: &str,
-    id: &RecordId,
-) -> Result<(), LaneError> {
-    let Some(StoredRow { version, record }) = table.select(id).await? else { return Ok(()) };
-    produce(publisher, topic, id, version, table.entity().change(record.as_ref())).await
+/// Is the row to be produced again behind a dead letter that is the last of its key, whatever its version? Compaction would
+/// drop the row's own event (k45). A row that was there before us has none, and version 0, which no event may have.
+fn stands_before(held: &Held, letter: &DeadLetter<'_>) -> bool {
+    held.version > Version::ZERO && letter.envelope.offset > held.offset
 }
 
-/// The same behind a dead letter that is the last of its key, whatever its version: compaction would drop the row's own event
-/// (k45). Says whether there was need.
-pub(crate) async fn reassert_behind(
-    table: &EntityTable,
-    publisher: &Publisher,
-    topic: &str,
-    letter: &DeadLetter<'_>,
-) -> Result<bool, LaneError> {
-    let Some(id) = letter.envelope.id() else { return Ok(false) };
-    let needed = table.held_row(&id).await?.is_some_and(|held| letter.envelope.offset > held.offset);
-    if needed {
-        reassert(table, publisher, topic, &id).await?;
+impl Lane {
+    /// R13 and R18: what compaction must not be left with. `onward` is the part and what stands behind it in its batch. Each is
+    /// insisted on by itself: what was acknowledged is not produced again because another is not.
+    pub(crate) async fn reassert(
+        &self,
+        onward: &[Envelope],
+        applied: &[(Coalesced<'_>, Held)],
+        letters: &[DeadLetter<'_>],
+    ) -> ControlFlow<()> {
+        let metrics = &self.surroundings.metrics;
+        let reasserted = metrics.reasserted.with_label_values(&[self.entity()]);
+        for (record, held) in applied {
+            if is_late(record, held) {
+                // A tombstone at the purge mark, which a rebuild takes for the newer one.
+                self.insist(|| self.produce(&record.id, held.version, Change::Tombstone)).await?;
+                metrics.late.with_label_values(&[self.entity()]).inc();
+            } else if is_inverted(record, held) {
+                self.insist(|| self.produce_row(&record.id)).await?;
+                reasserted.inc();
+            }
+        }
+        for letter in dead::tails(onward, letters) {
+            let Some(id) = letter.envelope.id() else { continue };
+            let held = self.insist(|| self.table.held_row(&id).map_err(LaneError::from)).await?;
+            if held.is_some_and(|held| stands_before(&held, letter)) {
+                self.insist(|| self.produce_row(&id)).await?;
+                reasserted.inc();
+            }
+        }
+        ControlFlow::Continue(())
     }
-    Ok(needed)
-}
 
-/// Answers a late write with a tombstone at the purge mark, which a rebuild takes for the newer one.
-pub(crate) async fn bury_late(
-    publisher: &Publisher,
-    topic: &str,
-    id: &RecordId,
-    mark: Version,
-) -> Result<(), LaneError> {
-    produce(publisher, topic, id, mark, Change::Tombstone).await
-}
+    /// Produces the row of `id` as it stands now.
+    async fn produce_row(&self, id: &RecordId) -> Result<(), LaneError> {
+        let Some(StoredRow { version, record }) = self.table.select(id).await? else { return Ok(()) };
+        self.produce(id, version, self.table.entity().change(record.as_ref())).await
+    }
 
-async fn produce(
-    publisher: &Publisher,
-    topic: &str,
-    id: &RecordId,
-    version: Version,
-    change: Change<'_>,
-) -> Result<(), LaneError> {
-    let event = Event { id: id.clone(), version, origin: Origin::Reassert, change };
-    publisher.publish(Outgoing { topic, event: &event, trace: None }).await?;
-    Ok(())
+    /// Waits for the acknowledgement: the offset must not move before it.
+    async fn produce(&self, id: &RecordId, version: Version, change: Change<'_>) -> Result<(), LaneError> {
+        let event = Event { id: id.clone(), version, origin: Origin::Reassert, change };
+        let outgoing = Outgoing { topic: &self.partition.topic, event: &event, trace: None };
+        self.surroundings.publisher.publish(outgoing).await?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -26,12 +26,12 @@ pub struct AdminSettings {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Brake")]
 pub struct BrakeSettings {
-    /// Over how many of a lane's last events dead letters are counted.
+    /// Over how many of a partition's last events dead letters are counted.
     #[arg(long, env = "BRAKE_WINDOW_EVENTS", default_value = "1000")]
     pub brake_window_events: usize,
 
     /// Most dead letters of a hundred of these events; one more stops the lane.
-    #[arg(long, env = "BRAKE_DEAD_PERCENT", default_value = "5")]
+    #[arg(long, env = "BRAKE_DEAD_PERCENT", default_value = "1")]
     pub brake_dead_percent: usize,
 
     /// Most late tombstones of a hundred of these events; one more stops the lane.
@@ -43,7 +43,7 @@ pub struct BrakeSettings {
     pub brake_least: usize,
 
     /// Most dead letters one behind the other.
-    #[arg(long, env = "BRAKE_IN_A_ROW", default_value = "20")]
+    #[arg(long, env = "BRAKE_IN_A_ROW", default_value = "10")]
     pub brake_in_a_row: usize,
 
     /// How often a lane that was stopped tries its first event again.
@@ -100,7 +100,7 @@ pub struct RunSettings {
     #[arg(long, env = "SETTLES_MOST", default_value = "200000")]
     pub settles_most: usize,
 
-    /// How far ahead of the clock a version may be; a later one is a dead letter.
+    /// How far ahead of this machine's clock and the database's a version may be; a later one is a dead letter.
     #[arg(long, env = "FUTURE_MOST_MS", default_value = "60000", value_parser = millis)]
     pub future_most_ms: Duration,
 

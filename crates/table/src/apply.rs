@@ -122,12 +122,15 @@ impl EntityTable {
     ) -> Result<(HashMap<String, Held>, Version), TableError> {
         connection.execute("START TRANSACTION").await?;
         let purged = self.purge_mark(connection).await?;
-        let (late, live): (Vec<_>, Vec<_>) = sorted.iter().copied().partition(|row| row.version <= purged);
-        for rows in self.statements.chunks(&live, |row| row.bytes()) {
-            self.upsert(connection, rows, stamp).await?;
-        }
-        for row in late {
-            self.update(connection, row, stamp).await?;
+        // Rows are locked in the order of their ids, late ones among the others: two batches that lock in any other deadlock.
+        for run in sorted.chunk_by(|one, next| (one.version <= purged) == (next.version <= purged)) {
+            if run.first().is_some_and(|row| row.version <= purged) {
+                self.update_late(connection, run, stamp).await?;
+            } else {
+                for rows in self.statements.chunks(run, |row| row.bytes()) {
+                    self.upsert(connection, rows, stamp).await?;
+                }
+            }
         }
         let mut held = HashMap::with_capacity(sorted.len());
         for rows in self.statements.chunks(sorted, |_| 0) {
@@ -163,6 +166,24 @@ impl EntityTable {
             query = self.bind_row(query.bind(row.id.as_str().to_owned()), row, stamp);
         }
         query.execute(connection).await?;
+        Ok(())
+    }
+
+    /// R18: changes rows that are there and makes none. Read first: of a row that an update does not change the lock is let go,
+    /// and would be taken again out of order.
+    async fn update_late(
+        &self,
+        connection: &mut MySqlConnection,
+        run: &[&Incoming<'_>],
+        stamp: NaiveDateTime,
+    ) -> Result<(), TableError> {
+        let mut there = HashMap::new();
+        for rows in self.statements.chunks(run, |_| 0) {
+            self.read_back(connection, rows, stamp, &mut there).await?;
+        }
+        for row in run.iter().filter(|row| there.contains_key(row.id.as_str())) {
+            self.update(connection, row, stamp).await?;
+        }
         Ok(())
     }
 

@@ -77,6 +77,7 @@ const TOO_LARGE: u16 = 1153;
 
 /// The error numbers of MySQL and MariaDB. A number that is not listed is tried again: it may pass, and a loop of
 /// retries is seen in the metrics, while a wrong "poison" would move good events away.
+/// 1526 is a table without a partition for a row: somebody has to make one, and the next rows need it as well.
 /// 1644 is a trigger's own refusal (SIGNAL): of this row, as far as anybody can tell; where it refuses all of them, the lane's
 /// brake stops.
 fn class(number: u16) -> FailureClass {
@@ -85,8 +86,8 @@ fn class(number: u16) -> FailureClass {
             FailureClass::Saturated
         }
         1406 | 1264 | 1366 | 1292 | 1265 | 1048 | 1062 | 1451 | 1452 | 3819 | 4025 | 3140 | 3141 | 3144 | 3150
-        | 3151 | 3157 | 1690 | 1300 | 1411 | 1118 | 3854 | 3988 | 1644 | 1526 => FailureClass::Poison,
-        1044 | 1045 | 1142 | 1143 | 1227 | 1049 | 1146 | 1054 | 1064 | 1136 | 1364 => FailureClass::Fatal,
+        | 3151 | 3157 | 1690 | 1300 | 1411 | 1118 | 3854 | 3988 | 1644 => FailureClass::Poison,
+        1044 | 1045 | 1142 | 1143 | 1227 | 1049 | 1146 | 1054 | 1064 | 1136 | 1364 | 1526 => FailureClass::Fatal,
         _ => FailureClass::Transient,
     }
 }

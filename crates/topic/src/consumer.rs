@@ -101,6 +101,10 @@ impl<A: Assignment> ConsumerContext for Member<A> {
                     self.0.committed(&partition, commit_now(consumer, &partition, offset).map_err(Into::into));
                 }
             }
+            // Or a partition that was paused stays so when it comes back to this member, and is never fetched again.
+            if let Err(error) = consumer.resume(list) {
+                tracing::warn!(%error, "partitions that are given back could not be resumed");
+            }
             consumer.incremental_unassign(list)
         };
         if let Err(error) = done {
@@ -254,6 +258,15 @@ impl<A: Assignment> Consumer<A> {
             self.assignment().committed(&partition, Err(code.into()));
         }
         stored.map_err(Into::into)
+    }
+
+    /// Commits, before it returns, an offset below one that was committed: the topic was made anew, and in the background
+    /// librdkafka commits only what is above. [`Assignment::committed`] learns of the outcome.
+    pub fn commit_back(&self, partition: &Partition, offset: i64) {
+        // Where this fails the commit fails, too, and is told.
+        self.base.store_offsets(&list_of(&[(partition.clone(), offset)])).ok();
+        let outcome = commit_now(&self.base, partition, offset).map_err(Into::into);
+        self.assignment().committed(partition, outcome);
     }
 
     /// Leaves the group: what is assigned is revoked, which drains and commits it, on the next polls. A drop does the same.

@@ -35,6 +35,8 @@ pub mod header {
     pub const SCHEMA: &str = "write_behind.errors.schema_id";
     /// When it was found out, in microseconds since 1970.
     pub const AT: &str = "write_behind.errors.at";
+    /// What of the event is not in the letter, since it is too large for it: only then.
+    pub const LEFT_OUT: &str = "write_behind.errors.left_out";
 }
 
 /// An event that can never be applied, and why.
@@ -54,8 +56,32 @@ pub struct Letter<'a> {
     pub at: u64,
 }
 
+/// How much of its event a letter holds: as much as the brokers take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it.
+    Whole,
+    /// Key and headers.
+    Headers,
+    /// Where it stands.
+    Coordinates,
+}
+
+impl Kept {
+    /// What is not in the letter, if anything: in words.
+    #[must_use]
+    pub fn left_out(self) -> Option<&'static str> {
+        match self {
+            Self::Whole => None,
+            Self::Headers => Some("value"),
+            Self::Coordinates => Some("value, key and headers"),
+        }
+    }
+}
+
 impl Publisher {
-    /// Brings a dead letter to its topic and waits for the acknowledgement.
+    /// Brings a dead letter to its topic and waits for the acknowledgement. Of an event that is too large for it the letter
+    /// holds less, and says so.
     ///
     /// # Errors
     /// [`TopicError`]; after [`TopicError::Unacknowledged`] it may be there, and a second one is harmless: a reader tells
@@ -63,17 +89,27 @@ impl Publisher {
     ///
     /// # Cancellation
     /// The letter is published all the same.
-    pub async fn bury(&self, letter: Letter<'_>) -> Result<Published, TopicError> {
+    pub async fn bury(&self, letter: Letter<'_>) -> Result<Kept, TopicError> {
+        for kept in [Kept::Whole, Kept::Headers] {
+            match self.bury_as(&letter, kept).await {
+                Err(TopicError::TooLarge) => {}
+                ended => return ended.map(|_| kept),
+            }
+        }
+        self.bury_as(&letter, Kept::Coordinates).await.map(|_| Kept::Coordinates)
+    }
+
+    async fn bury_as(&self, letter: &Letter<'_>, kept: Kept) -> Result<Published, TopicError> {
         let (acknowledge, acknowledged) = oneshot::channel();
         let topic = topic_of(&letter.partition.topic);
         let on_delivery = OnDelivery::new(move |delivered| drop(acknowledge.send(delivered)));
         let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&topic, on_delivery)
             .partition(letter.partition.number)
-            .headers(headers(&letter));
-        if let Some(key) = letter.envelope.key() {
+            .headers(headers(letter, kept));
+        if let Some(key) = letter.envelope.key().filter(|_| kept != Kept::Coordinates) {
             record = record.key(key);
         }
-        if let Some(value) = letter.envelope.value() {
+        if let Some(value) = letter.envelope.value().filter(|_| kept == Kept::Whole) {
             record = record.payload(value);
         }
         self.hand_in(record)?;
@@ -81,7 +117,7 @@ impl Publisher {
     }
 }
 
-fn headers(letter: &Letter<'_>) -> OwnedHeaders {
+fn headers(letter: &Letter<'_>, kept: Kept) -> OwnedHeaders {
     let [partition, offset, at] =
         [i64::from(letter.partition.number), letter.envelope.offset, i64::try_from(letter.at).unwrap_or(i64::MAX)]
             .map(|number| number.to_string());
@@ -93,12 +129,13 @@ fn headers(letter: &Letter<'_>) -> OwnedHeaders {
         (header::DETAIL, letter.detail),
         (header::AT, &at),
     ];
-    let own = letter.envelope.owned_headers();
-    let headers =
-        said.into_iter().fold(own, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
     let schema = letter.schema.map(|schema| schema.to_string());
-    match &schema {
-        Some(schema) => headers.insert(Header { key: header::SCHEMA, value: Some(schema) }),
-        None => headers,
-    }
+    let further = [(header::SCHEMA, schema.as_deref()), (header::LEFT_OUT, kept.left_out())];
+    let further = further.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let own = match kept {
+        Kept::Coordinates => OwnedHeaders::new(),
+        Kept::Whole | Kept::Headers => letter.envelope.owned_headers(),
+    };
+    let headers = said.into_iter().chain(further);
+    headers.fold(own, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }

@@ -17,7 +17,7 @@ pub mod setup;
 pub mod watch;
 
 pub use consumer::{Assignment, CommitFailed, Consumer, Partition};
-pub use dead::Letter;
+pub use dead::{Kept, Letter};
 pub use drained::{Drained, Moment};
 pub use envelope::Envelope;
 pub use failure::TopicError;

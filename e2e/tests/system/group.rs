@@ -263,3 +263,77 @@ async fn a_member_that_is_refused_by_members_of_another_kind_says_why_and_goes_o
         })
         .await
 }
+
+/// What is paused when it is taken away must be fetched again when it comes back to the same process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g7_partitions_that_move_while_their_lanes_are_full_go_on_when_they_come_back() -> Result<()> {
+    let servers = Servers { database: crate::mysql_errors::own_database()?, ..Servers::shared() };
+    let system = prepared(servers)?.with("LANE_EVENTS_MOST", "20").with("DRAIN_DEADLINE_MS", "300").up().await?;
+    let url = free_url()?;
+    let other = Process::spawn(&system.persister_spec(&url), Lifetime::Attached)?;
+    system.ready(&other, &url).await?;
+    let first = system.persister.as_ref().context("persister")?;
+    let times = async |kind: &str| -> Result<f64> {
+        let text = system.metrics(&system.persister_admin_url).await?;
+        metric(&text, &format!("write_behind_rebalances_total{{kind=\"{kind}\"}}")).context("rebalances")
+    };
+    // A member that stands still for longer than its session: its partitions come to the first.
+    let (assigned, revoked) = (times("assigned").await?, times("revoked").await?);
+    other.pause()?;
+    system.eventually("all are the first one's", async || Ok(times("assigned").await? > assigned)).await?;
+    system.servers.database.pause()?;
+    let load = Load::start(&system.ingest_url, 8, 100, 11);
+    // More than fits into the lanes: their partitions are paused.
+    while_acknowledging(&load, 400).await?;
+    let journal = load.finish().await?;
+    other.resume()?;
+    system.eventually("some are taken away, full", async || Ok(times("revoked").await? > revoked)).await?;
+    let assigned = times("assigned").await?;
+    other.kill()?;
+    system.eventually("they come back", async || Ok(times("assigned").await? > assigned)).await?;
+    system.servers.database.resume()?;
+    nothing_is_lost(&system, &journal).await?;
+    ensure!(first.is_running(), "{}", first.log_tail(20));
+    Ok(())
+}
+
+/// The same generation goes on in a topic that was deleted and made anew under it, from 0: what it had done before says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g7_of_a_topic_made_anew_under_a_member_no_offset_is_committed_that_it_has_not_reached() -> Result<()> {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    use rdkafka::client::DefaultClientContext;
+    let mut system = prepared(Servers::shared())?.with("TOPIC_PARTITIONS", "1").up().await?;
+    let (brokers, topic) = (system.servers.kafka.brokers(), format!("{}users", system.topic_prefix));
+    let table = system.table().await?;
+    let write = async |system: &System, ids: std::ops::Range<i32>| -> Result<()> {
+        for id in ids {
+            system.put("users", &id.to_string(), &json!({ "name": "Ada", "age": 36 })).await?;
+        }
+        Ok(())
+    };
+    let held = async |rows: i64| -> Result<bool> {
+        Ok(sqlx::query("SELECT COUNT(*) FROM users").fetch_one(&table).await?.get::<i64, _>(0) == rows)
+    };
+    write(&system, 0..40).await?;
+    system.eventually("it is in the table", async || held(40).await).await?;
+    let position = || anyhow::Ok(committed(&brokers, &system.group, &topic)?.get(&0).copied().unwrap_or(0));
+    system.eventually("and committed", async || Ok(position()? == 40)).await?;
+    let client = rdkafka::ClientConfig::new().set("bootstrap.servers", &brokers).create();
+    let admin: AdminClient<DefaultClientContext> = client?;
+    admin.delete_topics(&[&topic], &AdminOptions::new()).await?;
+    system.eventually("the topic is made again", async || Ok(system.migrate().is_ok())).await?;
+    write(&system, 40..45).await?;
+    system.eventually("what is written to it is in the table", async || held(45).await).await?;
+    system.eventually("five are committed, and not forty", async || Ok(position()? == 5)).await?;
+    let persister = system.persister.take().context("persister")?;
+    let status = persister.stop(Duration::from_secs(20))?;
+    assert!(status.is_some_and(|status| status.success()), "{status:?}\n{}", persister.log_tail(20));
+    assert_eq!(
+        committed(&brokers, &system.group, &topic)?.get(&0),
+        Some(&5),
+        "old progress was committed at the revoke"
+    );
+    write(&system, 45..95).await?;
+    system.start_persister().await?;
+    system.eventually("nothing was passed over", async || held(95).await).await
+}

@@ -11,6 +11,8 @@ mod bad_input;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod brakes;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod commands;
@@ -38,6 +40,8 @@ mod growth;
 mod journey;
 #[cfg(test)]
 mod kafka_errors;
+#[cfg(test)]
+mod letters;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]

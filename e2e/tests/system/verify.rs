@@ -201,6 +201,10 @@ async fn an_older_event_behind_the_newest_and_duplicates_are_no_difference() -> 
         publisher.publish(topic::Outgoing { topic: &topic, event: &late, trace: None }).await?;
     }
     drained(&system).await?;
+    // Also for compaction: the newest stands last again.
+    let events = e2e::topic_reader::read_all(&system.servers.kafka.brokers(), &topic)?;
+    let last = events.iter().rfind(|event| event.key == "1").context("an event")?;
+    assert_eq!((last.header("version"), last.header("origin")), (Some(&*written.to_string()), Some("reassert")));
     let said = verify(&system, &[]).await?;
     assert_eq!(said.code, Some(0), "{said:?}");
     Ok(())

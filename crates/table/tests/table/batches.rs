@@ -77,3 +77,32 @@ async fn two_writers_with_overlapping_batches_both_end_and_the_newest_wins() {
     let row = |(id, version): (String, u64)| Stored::live(&id, &format!("v{version}"), version, version as i64);
     assert_eq!(house.rows().await, newest.into_iter().map(row).collect::<Vec<_>>());
 }
+
+/// R18's late rows among live ones: half of each batch is below the purge mark, another half for each writer, and of the late
+/// ones some change their row and some do not.
+#[tokio::test]
+async fn r18_writers_whose_batches_are_late_in_part_lock_rows_in_the_order_of_their_ids() {
+    let house = House::of(THING).await;
+    let all: Vec<_> = (0..40).map(|n| house.put(&n.to_string(), 1, 0, "first")).collect();
+    house.apply(&all).await;
+    let mark = crate::house::at(1000).mark_below().unwrap();
+    house.sql(&format!("UPDATE _write_behind_entities SET purged = {}", mark.get())).await;
+    let write = async |table: EntityTable, late: usize| {
+        let mut retries = 0;
+        for round in 0..2 * ROUNDS {
+            let version = |n: usize| if n % 2 == late { (round * 7 + n as u64) % 900 + 1 } else { 1000 + round };
+            let batch: Vec<_> = (0..40).map(|n| house.put(&n.to_string(), version(n), round as i64, "x")).collect();
+            while let Err(error) = table.apply(&batch, stamp()).await {
+                assert_eq!(error.class(), FailureClass::Transient, "{error}");
+                retries += 1;
+                assert!(retries < 100, "two writers keep each other from ending");
+            }
+        }
+        retries
+    };
+    let other = || EntityTable::new(database(&house.accounts.persister), Arc::clone(&house.entity));
+    let (first, second) = join(write(other(), 0), write(other(), 1)).await;
+    assert!(first + second <= 2, "{first} + {second} tries were in vain: in which order are rows locked?");
+    let newest = 1000 + 2 * ROUNDS - 1;
+    assert!(house.rows().await.iter().all(|row| row.version == 16 * newest), "{:?}", house.rows().await);
+}

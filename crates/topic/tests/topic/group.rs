@@ -191,3 +191,31 @@ fn a_commit_in_flight_never_undoes_the_one_inside_the_revoke() {
         assert_eq!(committed(&settings, "in-flight", 1), BTreeMap::from([(0, 2 * round + 1)]), "{delay} ms");
     }
 }
+
+/// A full lane pauses its partition; the application's pause outlives an assignment in librdkafka.
+#[test]
+fn a_partition_that_was_paused_when_it_was_revoked_is_fetched_again_when_it_comes_back() {
+    for (name, join) in [("paused", member as fn(&KafkaSettings, &str) -> Member), ("broker-paused", by_broker)] {
+        let (settings, _) = filled(name, 2, 0);
+        let mut first = join(&settings, name);
+        first.until("all is assigned", |first| first.notes().assigned_now().len() == 2);
+        for number in 0..2 {
+            first.consumer.pause(&crate::support::partition(name, number)).expect("it is ours");
+        }
+        let mut second = join(&settings, name);
+        together("the partitions are shared out", &mut [&mut first, &mut second], |members| shared(members, 2));
+        let moved = second.notes().assigned_now();
+        drop(second);
+        first.until("it is back", |first| first.notes().assigned_now().len() == 2);
+        let publisher = topic::Publisher::new(&settings).expect("the settings are good");
+        let events: Vec<_> =
+            (0..20).map(|n| crate::support::upsert(&n.to_string(), crate::support::birth(n))).collect();
+        let published = crate::support::publish_all(&publisher, name, &events);
+        let there = published.iter().filter(|published| moved.contains(&published.partition)).count();
+        first.receive(there);
+        assert!(
+            first.received.iter().all(|(number, _)| moved.contains(number)),
+            "{name}: the other one is paused still"
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! The brake counts what it is to count, whoever has the partition and however often its events come (G8).
+
+use anyhow::{Context, Result};
+use e2e::system::{PATIENCE, metric};
+use sqlx::Row;
+use stack::{Lifetime, Process};
+
+use crate::dead::{
+    POISON, accept, alter, counted, holds, letters, notes, position, prepared, put, rows, topic, until_behind,
+};
+
+/// Members that take a partition from each other must not empty it by and by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g8_a_partition_that_comes_back_to_a_process_finds_its_brake_as_it_was() -> Result<()> {
+    let mut system =
+        prepared(&[("SESSION_TIMEOUT_MS", "3000"), ("POLL_INTERVAL_MOST_MS", "4000"), ("DRAIN_DEADLINE_MS", "500")])
+            .await?;
+    for id in 0..40 {
+        put(&system, &id.to_string(), POISON).await?;
+    }
+    system.start_persister().await?;
+    system.eventually("the lane is braked", async || holds(&system, "brake").await).await?;
+    until_behind(&system, 10).await?;
+    let first = system.persister.as_ref().context("persister")?;
+    first.pause()?;
+    let other = Process::spawn(
+        &system.persister_spec(&format!("http://127.0.0.1:{}", stack::port::free()?)),
+        Lifetime::Attached,
+    )?;
+    system.eventually("another has a brake of its own", async || Ok(letters(&system)?.len() == 20)).await?;
+    until_behind(&system, 20).await?;
+    other.kill()?;
+    first.resume()?;
+    system
+        .eventually("the partition is back, and the lane is braked", async || {
+            let Ok(text) = system.metrics(&system.persister_admin_url).await else { return Ok(false) };
+            let assigned = metric(&text, "write_behind_rebalances_total{kind=\"assigned\"}") >= Some(2.0);
+            Ok(assigned && holds(&system, "brake").await?)
+        })
+        .await?;
+    assert_eq!((letters(&system)?.len(), position(&system)?), (20, 20), "the brake has forgotten what it let pass");
+    Ok(())
+}
+
+/// As after a group was rewound: a letter that was brought to its end says nothing new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g8_letters_that_were_noted_before_are_neither_counted_nor_brought_again() -> Result<()> {
+    let mut system = prepared(&[("BRAKE_LEAST", "2"), ("BRAKE_PROBE_MS", "200")]).await?;
+    for id in 0..8 {
+        put(&system, &id.to_string(), if id % 2 == 0 { POISON } else { "Jane" }).await?;
+    }
+    accept(&system, "7")?;
+    system.start_persister().await?;
+    until_behind(&system, 8).await?;
+    assert_eq!((notes(&system).await?.len(), letters(&system)?.len()), (4, 4));
+    system.persister.take().context("persister")?.stop(PATIENCE)?;
+    alter(&system, "DELETE FROM _write_behind_accepted").await?;
+    // Another group has never read anything.
+    "anew".clone_into(&mut system.group);
+    let ids = put(&system, "last", "Jane").await.map(|_| 9)?;
+    system.start_persister().await?;
+    until_behind(&system, ids).await?;
+    assert_eq!(letters(&system)?.len(), 4, "a letter was brought again");
+    assert_eq!(counted(&system, "dead_letters_total{entity=\"users\",reason=\"refused\"}").await?, Some(0.0));
+    assert_eq!(rows(&system).await?.len(), 5);
+    Ok(())
+}
+
+/// 1 in a hundred of the last thousand, and ten at least: with the defaults.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g8_with_the_defaults_ten_of_a_thousand_pass_and_the_eleventh_is_held() -> Result<()> {
+    let mut system = prepared(&[]).await?;
+    let table = system.table().await?;
+    for id in 0..220 {
+        put(&system, &id.to_string(), if id % 20 == 19 { POISON } else { "Jane" }).await?;
+    }
+    system.start_persister().await?;
+    system.eventually("the lane is braked", async || holds(&system, "brake").await).await?;
+    assert_eq!(letters(&system)?.len(), 10, "of {}", topic(&system));
+    let row = sqlx::query("SELECT COUNT(*) FROM users").fetch_one(&table).await?;
+    assert_eq!(row.get::<i64, _>(0), 209, "what is before the eleventh is applied, and what is behind it waits");
+    Ok(())
+}
