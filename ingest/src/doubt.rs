@@ -5,9 +5,12 @@
 //! (3) The group has passed them. (4) Nothing that was in outbox and unsettled when it was first seen still is.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cache::{Cache, CacheError, Doubt, Shard};
+use record::Catalog;
+use table::Database;
 use topic::{LagMetrics, Moment};
 
 use crate::metrics::IngestMetrics;
@@ -16,6 +19,8 @@ use crate::metrics::IngestMetrics;
 pub(crate) struct Doubts {
     pub(crate) cache: Cache,
     pub(crate) lag: LagMetrics,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) database: Database,
     pub(crate) grace: Duration,
     pub(crate) metrics: IngestMetrics,
     pub(crate) watched: HashMap<Shard, Watched>,
@@ -35,12 +40,27 @@ impl Doubts {
         self.metrics.incomplete_shards.set(i64::try_from(doubts.len()).unwrap_or(i64::MAX));
         let drained = self.lag.drained().everywhere();
         self.watched = watch(std::mem::take(&mut self.watched), doubts, Instant::now());
-        for watched in self.watched.values() {
-            if watched.is_drained(self.grace, drained) && self.cache.complete(&watched.doubt).await? {
-                tracing::info!(shard = watched.doubt.shard.number(), "the cache of a shard is complete again");
+        let over: Vec<_> = self.watched.values().filter(|watched| watched.is_drained(self.grace, drained)).collect();
+        if over.is_empty() || !self.knows_every_topic().await {
+            return Ok(());
+        }
+        for Watched { doubt, .. } in over {
+            if self.cache.complete(doubt).await? {
+                tracing::info!(shard = doubt.shard.number(), "the cache of a shard is complete again");
             }
         }
         Ok(())
+    }
+
+    /// Whether the topic of an entity of a newer build is drained, only that build can tell.
+    async fn knows_every_topic(&self) -> bool {
+        match self.database.entities().await {
+            Ok(entities) => entities.iter().all(|entity| self.catalog.get(entity).is_some()),
+            Err(error) => {
+                tracing::debug!(%error, "the entities");
+                false
+            }
+        }
     }
 }
 

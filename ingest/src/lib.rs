@@ -13,6 +13,7 @@ mod metrics;
 mod parts;
 mod publish;
 mod read;
+mod refused;
 mod relay;
 mod rounds;
 pub mod settings;

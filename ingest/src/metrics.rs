@@ -1,7 +1,7 @@
 //! The metrics of ingest, a struct: the help text of each says what it counts.
 
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounterVec, IntGauge};
-use record::{Catalog, Version};
+use record::{Catalog, Reason, Version};
 use service::metrics::CALL_SECONDS;
 use service::{Metrics, clock};
 
@@ -15,6 +15,7 @@ pub(crate) struct IngestMetrics {
     pub(crate) rejected: IntCounterVec,
     pub(crate) relayed: IntCounterVec,
     pub(crate) swept: IntCounterVec,
+    pub(crate) dead_letters: IntCounterVec,
     pub(crate) incomplete_shards: IntGauge,
     pub(crate) outbox_entries: IntGauge,
     pub(crate) unsettled_entries: IntGauge,
@@ -46,6 +47,11 @@ impl IngestMetrics {
                 "relayed_total",
                 "Outbox entries that the relay brought to the topic, or could not",
                 &["outcome"],
+            ),
+            dead_letters: metrics.counter_vec(
+                "dead_letters_total",
+                "Records that can never be events, by why",
+                &["entity", "reason"],
             ),
             swept: metrics.counter_vec(
                 "swept_total",
@@ -106,16 +112,17 @@ impl IngestMetrics {
                 }
             }
             self.rejected.with_label_values(&[entity, BODIES_FULL]);
+            self.dead_letters.with_label_values(&[entity, Reason::TooLarge.as_str()]);
             self.replays.with_label_values(&[entity]);
             self.past_cache.with_label_values(&[entity]);
             for refusal in Refusal::ALL {
                 self.rejected.with_label_values(&[entity, Problem::from(refusal).kind()]);
             }
         }
-        for outcome in ["published", "failed", "refused"] {
+        for outcome in ["published", "failed", "refused", "dead"] {
             self.relayed.with_label_values(&[outcome]);
         }
-        for outcome in ["settled", "produced", "failed"] {
+        for outcome in ["settled", "produced", "failed", "dead"] {
             self.swept.with_label_values(&[outcome]);
         }
         for queue in ["outbox", "unsettled"] {

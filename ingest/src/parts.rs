@@ -17,6 +17,7 @@ use crate::doubt::Doubts;
 use crate::http::{Front, Room};
 use crate::lag::{Observer, OutboxOldest};
 use crate::metrics::IngestMetrics;
+use crate::refused::Refused;
 use crate::relay::Relay;
 use crate::rounds::Rounds;
 use crate::settings::{CacheAway, Settings};
@@ -63,10 +64,11 @@ pub(crate) fn start(
         kafka: kafka.clone(),
         kafka_settings: settings.kafka.clone(),
         catalog: Arc::clone(catalog),
+        refused: Refused::new(cache.clone(), settings.kafka.clone(), counted.clone()),
         after: settings.relay_after_ms,
         metrics: counted.clone(),
     };
-    let rounds = rounds(settings, relay, tables.clone(), mysql.clone(), lag);
+    let rounds = rounds(settings, relay, tables.clone(), (mysql.clone(), database.clone()), lag);
     supervisor.spawn("rounds", rounds.run(supervisor.stopping(), supervisor.pulse("rounds")));
     let bodies = Room::new(settings.bodies_bytes_most);
     show_depths(metrics, &queue, &acknowledged, &bodies);
@@ -113,10 +115,11 @@ fn rounds(
     settings: &Settings,
     relay: Relay,
     tables: BTreeMap<String, EntityTable>,
-    mysql: Dependency,
+    (mysql, database): (Dependency, Database),
     lag: LagMetrics,
 ) -> Rounds {
-    let (cache, metrics, relay) = (relay.cache.clone(), relay.metrics.clone(), Arc::new(relay));
+    let (cache, metrics, catalog) = (relay.cache.clone(), relay.metrics.clone(), Arc::clone(&relay.catalog));
+    let relay = Arc::new(relay);
     let sweep = Sweep {
         cache: cache.clone(),
         relay: Arc::clone(&relay),
@@ -128,7 +131,8 @@ fn rounds(
         metrics: metrics.clone(),
         seen: HashMap::new(),
     };
-    let doubts = Doubts { cache, lag, grace: settings.incomplete_grace_ms, metrics, watched: HashMap::new() };
+    let doubts =
+        Doubts { cache, lag, catalog, database, grace: settings.incomplete_grace_ms, metrics, watched: HashMap::new() };
     Rounds { relay, sweep, doubts }
 }
 

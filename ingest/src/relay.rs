@@ -14,27 +14,19 @@ use topic::{KafkaSettings, Outgoing, Publisher};
 
 use crate::metrics::IngestMetrics;
 use crate::read;
+use crate::refused::{Refusal, Refused};
 use crate::rounds::CLAIM;
 
 const BATCH: usize = 500;
 
-/// Why a record of the cache was not published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unpublished {
+/// What became of records on their way to the topic.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) logged: Vec<Logged>,
+    /// Never: larger than the topic takes.
+    pub(crate) refused: Vec<Refusal>,
     /// Not now, or not by this build.
-    Failed,
-    /// Never: it is larger than the topic takes.
-    Refused,
-}
-
-impl Unpublished {
-    /// The label in `relayed_total`.
-    pub(crate) fn as_str(&self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Refused => "refused",
-        }
-    }
+    pub(crate) failed: usize,
 }
 
 #[derive(Debug)]
@@ -44,13 +36,14 @@ pub(crate) struct Relay {
     pub(crate) kafka: Dependency,
     pub(crate) kafka_settings: KafkaSettings,
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) refused: Refused,
     pub(crate) after: Duration,
     pub(crate) metrics: IngestMetrics,
 }
 
 impl Relay {
-    /// Page by page, oldest first, until the shard has nothing old any more. What cannot be published stays, and keeps
-    /// nothing behind it from the topic.
+    /// Page by page, oldest first, until the shard has nothing old any more. What cannot be published stays, or becomes a dead
+    /// letter, and keeps nothing behind it from the topic.
     pub(crate) async fn relay(
         &self,
         shard: Shard,
@@ -64,23 +57,36 @@ impl Relay {
             let page = self.cache.pending(shard, behind, until, BATCH).await?;
             let Some(last) = page.behind else { break };
             behind = last;
-            let outcomes = join_all(page.entries.into_iter().map(|entry| self.publish(entry))).await;
-            for outcome in &outcomes {
-                let outcome = outcome.as_ref().map_or_else(Unpublished::as_str, |_| "published");
-                self.metrics.relayed.with_label_values(&[outcome]).inc();
-            }
-            let logged: Vec<_> = outcomes.into_iter().flatten().collect();
+            let Outcomes { logged, refused, failed } = self.publish_all(page.entries).await;
             if !logged.is_empty() {
                 self.cache.logged(&logged).await?;
+            }
+            let dead = self.refused.bury(&refused).await?;
+            let counted =
+                [("published", logged.len()), ("failed", failed), ("dead", dead), ("refused", refused.len() - dead)];
+            for (outcome, records) in counted {
+                self.metrics.relayed.with_label_values(&[outcome]).inc_by(records as u64);
             }
         }
         Ok(())
     }
 
-    /// Publishes a record as it stands in the cache; also for the sweep, which does so once more.
-    pub(crate) async fn publish(&self, entry: PendingEntry) -> Result<Logged, Unpublished> {
+    /// Publishes records as they stand in the cache; also for the sweep, which does so once more.
+    pub(crate) async fn publish_all(&self, entries: Vec<PendingEntry>) -> Outcomes {
+        let mut outcomes = Outcomes::default();
+        for outcome in join_all(entries.into_iter().map(|entry| self.publish(entry))).await {
+            match outcome {
+                Ok(logged) => outcomes.logged.push(logged),
+                Err(Some(refusal)) => outcomes.refused.push(refusal),
+                Err(None) => outcomes.failed += 1,
+            }
+        }
+        outcomes
+    }
+
+    async fn publish(&self, entry: PendingEntry) -> Result<Logged, Option<Refusal>> {
         let PendingEntry { entity, id, version, content, trace } = entry;
-        let change = self.change(&entity, content).ok_or(Unpublished::Failed)?;
+        let change = self.change(&entity, content).ok_or(None)?;
         let event = Event { id, version, origin: Origin::Relay, change };
         let topic = self.kafka_settings.topic(&entity);
         match self.publisher.publish(Outgoing { topic: &topic, event: &event, trace: trace.as_deref() }).await {
@@ -93,15 +99,11 @@ impl Relay {
                 at: clock::now_micros(),
                 key: None,
             }),
-            // It never will be taken, whoever sends it. It stays until it can be moved to the dead letters.
-            Err(error) if error.class() == FailureClass::Poison => {
-                let id = event.id.as_str();
-                tracing::error!(%error, topic, id, %version, "Kafka refuses a record for good, and it stays in the cache");
-                Err(Unpublished::Refused)
-            }
+            // It never will be taken, whoever sends it.
+            Err(why) if why.class() == FailureClass::Poison => Err(Some(Refusal { entity, event, trace, why })),
             Err(error) => {
                 tracing::warn!(%error, topic, "a record could not be published and stays");
-                Err(Unpublished::Failed)
+                Err(None)
             }
         }
     }

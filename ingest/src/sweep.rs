@@ -1,5 +1,5 @@
 //! PROTOCOL R11: brings to its end what has waited for the table for too long. A settle was lost: the row is asked, and the
-//! cache told. The topic was lost: the record is produced again, from the cache.
+//! cache told; or the event is a dead letter, and so is the record. The topic was lost: the record is produced again, from the cache.
 //!
 //! Only entries whose events the group has passed are looked at. Else MySQL would be asked for millions of rows just as it
 //! returns, and records would be produced again that are on their way.
@@ -8,15 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Cache, CacheError, Logged, Settled, Shard, State, UnsettledEntry};
-use futures_util::future::join_all;
+use cache::{Cache, CacheError, Dead, Settled, Shard, State, UnsettledEntry};
 use service::{Dependency, Pulse, clock};
 use table::EntityTable;
 use tokio_util::sync::CancellationToken;
 use topic::{Drained, KafkaSettings, LagMetrics, Partition};
 
 use crate::metrics::IngestMetrics;
-use crate::relay::Relay;
+use crate::relay::{Outcomes, Relay};
 use crate::rounds::CLAIM;
 
 /// Entries in one look; their rows are asked for in one statement.
@@ -95,7 +94,6 @@ impl Sweep {
         };
         let (mut settled, mut gone) = (Vec::new(), Vec::new());
         for (entry, held) in entries.into_iter().zip(held) {
-            // A dead-lettered version is at its end, too: it is to be asked for here, before anything is produced again.
             if held >= entry.version {
                 settled.push(Settled { entity: entry.entity, id: entry.id, held, epoch });
             } else {
@@ -107,31 +105,56 @@ impl Sweep {
             self.count("settled", settled.len());
         }
         for entries in gone.chunks(AT_ONCE) {
-            self.produce_again(entries).await?;
+            if !self.produce_again(table, entries).await? {
+                break;
+            }
         }
         Ok(())
     }
 
-    async fn produce_again(&self, entries: &[UnsettledEntry]) -> Result<(), CacheError> {
-        let records = self.cache.behind(entries).await?;
-        let all = records.len();
-        let produced = join_all(records.into_iter().map(|record| self.relay.publish(record))).await;
-        let produced: Vec<Logged> = produced.into_iter().flatten().collect();
-        self.count("produced", produced.len());
-        self.count("failed", all - produced.len());
-        if !produced.is_empty() {
+    /// Not what is a dead letter: that is at its end, too, and only its settle was lost (`k52`). Says whether the table could be
+    /// asked for that.
+    async fn produce_again(&self, table: &EntityTable, entries: &[UnsettledEntry]) -> Result<bool, CacheError> {
+        let asked: Vec<_> = entries.iter().map(|entry| (entry.id.clone(), entry.version)).collect();
+        let dead = match table.dead(&asked).await {
+            Ok(dead) => dead,
+            Err(error) => {
+                tracing::debug!(%error, entity = table.entity().name(), "the sweep could not ask for dead letters");
+                return Ok(false);
+            }
+        };
+        let (dead, lacking): (Vec<_>, Vec<_>) = entries.iter().zip(dead).partition(|(_, dead)| *dead);
+        let dead: Vec<_> = dead.into_iter().map(|(entry, _)| dead_letter(entry)).collect();
+        if !dead.is_empty() {
+            self.cache.dead(&dead).await?;
+            self.count("dead", dead.len());
+        }
+        let lacking: Vec<_> = lacking.into_iter().map(|(entry, _)| entry.clone()).collect();
+        if lacking.is_empty() {
+            return Ok(true);
+        }
+        let Outcomes { logged, refused, failed } = self.relay.publish_all(self.cache.behind(&lacking).await?).await;
+        if !logged.is_empty() {
             tracing::warn!(
-                records = produced.len(),
+                records = logged.len(),
                 "the group has passed these records and the table lacks them: they are produced again"
             );
-            self.cache.produced_again(&produced).await?;
+            self.cache.produced_again(&logged).await?;
         }
-        Ok(())
+        let buried = self.relay.refused.bury(&refused).await?;
+        self.count("produced", logged.len());
+        self.count("dead", buried);
+        self.count("failed", failed + refused.len() - buried);
+        Ok(true)
     }
 
     fn count(&self, outcome: &str, entries: usize) {
         self.metrics.swept.with_label_values(&[outcome]).inc_by(entries as u64);
     }
+}
+
+fn dead_letter(UnsettledEntry { entity, id, version, .. }: &UnsettledEntry) -> Dead {
+    Dead { entity: entity.clone(), id: id.clone(), version: *version }
 }
 
 /// Has the group passed whatever of this entry the topic had acknowledged? One that was overwritten waits for the topic, and is

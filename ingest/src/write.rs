@@ -42,6 +42,7 @@ pub(crate) struct WritePath {
 enum Stored {
     New(Version),
     Repeated { version: Version, state: State, content: Option<Content> },
+    Overtaken(Version),
     Untaken(Untaken),
 }
 
@@ -61,6 +62,10 @@ impl WritePath {
             }
             Stored::Repeated { version, state, content } => {
                 let state = self.repeat(intent, version, state, content, deadline).await;
+                Accepted { version, state, how: How::Replayed }
+            }
+            Stored::Overtaken(version) => {
+                let state = self.overtaken(intent, version, deadline).await?;
                 Accepted { version, state, how: How::Replayed }
             }
             Stored::Untaken(untaken) => self.bypass(intent, untaken, deadline).await?,
@@ -151,6 +156,18 @@ impl WritePath {
         self.log(intent, version, deadline).await
     }
 
+    /// R7, where the record has moved on: what is newer stands for this write only once it is persisted, since the table may refuse
+    /// it (`k50`). So its own event counts, and without its acknowledgement nothing can be said: no relay sends it any more.
+    async fn overtaken(&self, mut intent: Intent, version: Version, deadline: Instant) -> Result<State, Refusal> {
+        self.metrics.replays.with_label_values(&[intent.entity().name()]).inc();
+        // Nothing is cached that could be answered without waiting.
+        intent.prefers = None;
+        match self.log(intent, version, deadline).await {
+            State::Cached => Err(Refusal::OutcomeUnknown(Some(version))),
+            state => Ok(state),
+        }
+    }
+
     /// R8: the topic alone. What may have happened in Redis can no longer happen when the version is taken, and an answer
     /// comes only when every clock has passed it (R4).
     async fn bypass(&self, intent: Intent, untaken: Untaken, deadline: Instant) -> Result<Accepted, Refusal> {
@@ -186,6 +203,7 @@ fn stored(written: Written, precondition: Option<Precondition>) -> Result<Stored
             Ok(Stored::Repeated { version, state, content: None })
         }
         Written::Conflict(current) => Err(Refusal::PreconditionFailed(current.map(|(version, _)| version))),
+        Written::Overtaken(version) => Ok(Stored::Overtaken(version)),
         Written::Mismatch => Err(Refusal::KeyReused),
         Written::Incomplete => Err(Refusal::Incomplete),
         Written::Absent => Err(Refusal::RowUnknown),

@@ -95,12 +95,20 @@ impl Protocol {
     pub(crate) fn settle_batch(&self, s: &mut World, m: u8) {
         let b = s.members[m as usize];
         self.settle(s, b.of[0].held, b.old);
-        for v in b.of[0].dead.into_iter().filter(|&v| v > 0 && self.0.settle_dead) {
-            s.redis.lease = false;
-            if s.redis.present && s.redis.ver == v {
-                s.redis.drop_record();
-                self.leave_outbox(s);
-            }
+        for v in b.of[0].dead.into_iter().filter(|_| self.0.settle_dead) {
+            self.settle_dead(s, v);
+        }
+    }
+
+    /// "Version `v` is a dead letter", in doubt as well.
+    pub(crate) fn settle_dead(&self, s: &mut World, v: u8) {
+        if v == 0 {
+            return;
+        }
+        s.redis.lease = false;
+        if s.redis.present && s.redis.ver == v {
+            s.redis.drop_record();
+            self.leave_outbox(s);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The write script, the versions that are made without it, and the clocks of both.
 use crate::protocol::{Clock, Protocol};
-use crate::rules::{Lost, Raise, Scheme};
+use crate::rules::{Hit, Lost, Raise, Scheme};
 use crate::world::*;
 
 impl Protocol {
@@ -66,7 +66,7 @@ impl Protocol {
             s.ops[i as usize].event = first;
             s.ops[i as usize].ver = Self::idem_version(s);
             let known_logged = if r.record_is_outbox { s.redis.idem_logged } else { s.redis.outbox >> first & 1 == 0 };
-            s.ops[i as usize].ph = if known_logged { Ph::Appended } else { Ph::Scripted };
+            s.ops[i as usize].ph = if known_logged { Ph::Appended } else { self.hit(s, s.ops[i as usize].ver) };
             return;
         }
         let seen = if s.redis.present { s.redis.ver } else { s.row[0].ver };
@@ -111,6 +111,20 @@ impl Protocol {
         o.event = i;
         o.ph = Ph::Scripted;
     }
+
+    /// The key is there, and does not know of its version that the topic has it.
+    fn hit(&self, s: &World, v: u8) -> Ph {
+        let Redis { present, ver, settled, outbox, .. } = s.redis;
+        let waits = present && if self.0.record_is_outbox { outbox != 0 } else { ver == v };
+        match self.0.hit {
+            _ if waits && ver == v => Ph::Scripted,
+            _ if present && (ver == v || ver > v && settled) => Ph::Appended,
+            Hit::Believed if waits => Ph::Scripted,
+            Hit::Believed => Ph::Appended,
+            Hit::Produced => Ph::Versioned,
+        }
+    }
+
     /// The script runs and its handler does not know.
     pub(crate) fn stray(&self, s: &mut World, i: u8, c: Clock) {
         let (op, hlc) = (s.ops[i as usize], s.hlc);

@@ -108,11 +108,14 @@ pub enum Written {
     Repeated {
         /// The version of the first request.
         version: Version,
-        /// How far that version has come, or a newer one that stands for it.
+        /// How far that version has come, or that a newer one is persisted.
         state: State,
         /// What the record is, where it still has that version and the topic may lack it.
         content: Option<Content>,
     },
+    /// The same, and the record has another version by now, or is gone: nobody else will bring this one to the topic, and nothing
+    /// says that the topic has it.
+    Overtaken(Version),
     /// The idempotency key is known with another request.
     Mismatch,
     /// The precondition is not met; the current version, and how far it has come, unless there is no record.

@@ -56,6 +56,7 @@ pub(crate) fn written(answer: Value) -> Result<Written, CacheError> {
             });
             Ok(Written::Repeated { version, state, content: content.transpose()? })
         }
+        "MOVED" => Ok(Written::Overtaken(version(next()?)?)),
         "MISMATCH" => Ok(Written::Mismatch),
         "CONFLICT" => match next() {
             Ok(current) => Ok(Written::Conflict(Some((version(current)?, state(next()?)?)))),

@@ -119,6 +119,7 @@ impl Writer {
                     if let Ok(
                         Written::New(version)
                         | Written::Repeated { version, .. }
+                        | Written::Overtaken(version)
                         | Written::Conflict(Some((version, _))),
                     ) = written
                     {

@@ -166,7 +166,8 @@ pub enum Reason {
     Refused,
     /// Another id's row has its value of a unique key (decided by the lane).
     Displaced,
-    /// The row is larger than the database server takes in one statement (decided by the lane).
+    /// The row is larger than the database server takes in one statement (decided by the lane), or the event than its topic
+    /// (decided by the relay).
     TooLarge,
 }
 

@@ -7,7 +7,7 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::row::version;
-use crate::{EntityTable, TableError, migrate};
+use crate::{Database, EntityTable, TableError, migrate};
 
 impl EntityTable {
     /// h of R14 for each of `ids`, in their order: the row's version, tombstones included; where there is no row, the purge
@@ -41,5 +41,18 @@ impl EntityTable {
         let mark = mark.fetch_optional(connection).await?;
         let purged = mark.map(|row| version(row.try_get_unchecked(0)?)).transpose()?.unwrap_or(Version::ZERO);
         Ok((rows, purged))
+    }
+}
+
+impl Database {
+    /// The entities that were ever migrated, by this build or another.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn entities(&self) -> Result<Vec<String>, TableError> {
+        let rows = self
+            .with(async |connection| Ok(sqlx::query(migrate::ENTITIES).fetch_all(&mut **connection).await?))
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get_unchecked(0)?)).collect()
     }
 }

@@ -1,16 +1,21 @@
 //! Which events of a topic were moved to the dead letters, as the lanes have noted it: whoever reads the topic once more knows
-//! them by their coordinates.
+//! them by their coordinates, the sweep (PROTOCOL R11) by record and version.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use record::Version;
-use sqlx::Row;
+use record::{RecordId, Version};
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::row::version;
-use crate::{Database, TableError};
+use crate::{Database, EntityTable, TableError};
 
 const SELECT: &str =
     "SELECT `partition`, `offset`, `version` FROM `_write_behind_dead_letters` WHERE `topic` = ? LIMIT ?";
+
+/// By the index `fate`. A row constructor would not use all of it on MariaDB.
+const FATES: &str = "SELECT `id`, `version` FROM `_write_behind_dead_letters` WHERE `entity` = ? AND ";
+const FATE: &str = "(`id` = ? AND `version` = ?)";
 
 /// The dead letters of one topic.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +55,7 @@ impl Database {
                 Ok(query.fetch_all(&mut **connection).await?)
             })
             .await;
-        let rows = match asked {
-            // The table came with a later `persister migrate`.
-            Err(TableError::Refused { number: 1146, .. }) => Vec::new(),
-            answer => answer?,
-        };
+        let rows = noted(asked)?;
         if rows.len() > most {
             return Err(TableError::Setup(format!("topic {topic} has more than {most} dead letters")));
         }
@@ -65,5 +66,42 @@ impl Database {
             letters.insert(place, noted.map(version).transpose()?);
         }
         Ok(Letters(letters))
+    }
+}
+
+impl EntityTable {
+    /// Which of these versions are dead letters, in their order. A lane notes them before the group passes them. All are asked in
+    /// one statement: for some dozens, not for thousands.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn dead(&self, of: &[(RecordId, Version)]) -> Result<Vec<bool>, TableError> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = format!("{FATES}({})", vec![FATE; of.len()].join(" OR "));
+        let asked = self
+            .database
+            .with(async |connection| {
+                let mut query = sqlx::query(AssertSqlSafe(statement.clone())).bind(self.entity.name().to_owned());
+                for (id, version) in of {
+                    query = query.bind(id.as_str().to_owned()).bind(version.get());
+                }
+                Ok(query.fetch_all(&mut **connection).await?)
+            })
+            .await;
+        let mut dead = HashSet::new();
+        for row in noted(asked)? {
+            dead.insert((row.try_get_unchecked::<String, _>(0)?, version(row.try_get_unchecked(1)?)?));
+        }
+        Ok(of.iter().map(|(id, version)| dead.contains(&(id.as_str().to_owned(), *version))).collect())
+    }
+}
+
+/// No rows where the table is not there: it came with a later `persister migrate`.
+fn noted(asked: Result<Vec<MySqlRow>, TableError>) -> Result<Vec<MySqlRow>, TableError> {
+    match asked {
+        Err(TableError::Refused { number: 1146, .. }) => Ok(Vec::new()),
+        answer => answer,
     }
 }

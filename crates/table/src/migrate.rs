@@ -24,6 +24,7 @@ pub(crate) const SELECT_MARK: &str =
     "SELECT `purged` FROM `_write_behind_entities` WHERE `entity` = ? LOCK IN SHARE MODE";
 /// The same by an account that may only read.
 pub(crate) const READ_MARK: &str = "SELECT `purged` FROM `_write_behind_entities` WHERE `entity` = ?";
+pub(crate) const ENTITIES: &str = "SELECT `entity` FROM `_write_behind_entities`";
 /// Where a migration is tried out before it is done.
 const REHEARSAL: &str = "_write_behind_rehearsal";
 

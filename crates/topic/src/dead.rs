@@ -6,8 +6,8 @@ use rdkafka::producer::BaseRecord;
 use record::{Reason, SchemaId};
 use tokio::sync::oneshot;
 
-use crate::publisher::OnDelivery;
-use crate::{Envelope, Partition, Published, Publisher, TopicError};
+use crate::publisher::{self, OnDelivery};
+use crate::{Envelope, Outgoing, Partition, Published, Publisher, TopicError};
 
 /// What the headers of a letter may add to its event, so that the largest event still is a letter.
 pub const ROOM: usize = 64 << 10;
@@ -25,7 +25,7 @@ pub mod header {
     pub const TOPIC: &str = "__connect.errors.topic";
     /// Its partition.
     pub const PARTITION: &str = "__connect.errors.partition";
-    /// Its offset.
+    /// Its offset. What never became an event has none, and no partition.
     pub const OFFSET: &str = "__connect.errors.offset";
     /// Why it can never be applied: one of `Reason`.
     pub const REASON: &str = "__connect.errors.exception.class.name";
@@ -110,6 +110,42 @@ impl Publisher {
             record = record.key(key);
         }
         if let Some(value) = letter.envelope.value().filter(|_| kept == Kept::Whole) {
+            record = record.payload(value);
+        }
+        self.hand_in(record)?;
+        acknowledged.await.unwrap_or(Err(TopicError::Unacknowledged))
+    }
+}
+
+impl Publisher {
+    /// The same for what never became an event, since its topic does not take it: it has no coordinates, and stands in the
+    /// partition that it would have come to.
+    ///
+    /// # Errors
+    /// [`TopicError`]; after [`TopicError::Unacknowledged`] it may be there, and a second one is harmless: a reader tells
+    /// them by key and version.
+    ///
+    /// # Cancellation
+    /// The letter is published all the same.
+    pub async fn bury_refused(
+        &self,
+        outgoing: Outgoing<'_>,
+        reason: Reason,
+        detail: &str,
+        at: u64,
+    ) -> Result<Published, TopicError> {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        let Outgoing { topic, event, trace } = outgoing;
+        let (letters, value, at) = (topic_of(topic), event.change.to_value(), at.to_string());
+        let on_delivery = OnDelivery::new(move |delivered| drop(acknowledge.send(delivered)));
+        let said =
+            [(header::TOPIC, topic), (header::REASON, reason.as_str()), (header::DETAIL, detail), (header::AT, &at)];
+        let own = publisher::headers(event, &event.version.to_string(), trace);
+        let headers =
+            said.into_iter().fold(own, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let mut record =
+            BaseRecord::<str, _, _>::with_opaque_to(&letters, on_delivery).key(event.id.as_str()).headers(headers);
+        if let Some(value) = &value {
             record = record.payload(value);
         }
         self.hand_in(record)?;

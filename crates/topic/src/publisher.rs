@@ -271,7 +271,7 @@ fn made(config: &ClientConfig) -> Result<Native, TopicError> {
     Ok(Native::from_config_and_context(config, Reporting(Deliveries::default()))?)
 }
 
-fn headers(event: &Event<'_>, version: &str, trace: Option<&str>) -> OwnedHeaders {
+pub(crate) fn headers(event: &Event<'_>, version: &str, trace: Option<&str>) -> OwnedHeaders {
     let headers = OwnedHeaders::new_with_capacity(5)
         .insert(Header { key: "version", value: Some(version) })
         .insert(Header { key: "op", value: Some(event.change.op()) })

@@ -4,6 +4,7 @@ use super::*;
 const POISON: &[Kind] = &[Put, Poison];
 const POISON3: &[Kind] = &[Put, Poison, Put];
 const REDRIVE: &[Kind] = &[Poison, Put, Redrive0];
+const RETRIED: &[Kind] = &[Put, Poison, Retry0];
 const TWO_KEYS: &[Kind] = &[Put, Other, Other];
 const OTHER_POISON: &[Kind] = &[Put, OtherPoison, Other];
 const POISON_OTHER: &[Kind] = &[Put, Poison, Other];
@@ -25,6 +26,27 @@ pub fn all() -> Vec<Scenario> {
         s("k47-redrive-old-version", Rules { redrive_new: false, ..f(REDRIVE, b) }, &["G1 later", "G2"]),
         s("x08-cached-under-poison", f(POISON, Budget { cached: 1, ..b }), &["G1 cached"]),
         s("x09-logged-under-poison-topic-lost", f(POISON, Budget { kafka_loss: 1, ..b }), &["G1 logged"]),
+        s(
+            "k52-sweep-does-not-ask-for-dead-letters",
+            Rules { sweep_asks_dead: false, ..f(&[Poison], Budget { unsettled: 1, ..b }) },
+            &["G8 dead letter is not"],
+        ),
+        s("f40f-poison-forgotten", slow(f(POISON, Budget { unsettled: 1, wipe: 1, rebalance: 1, ..b })), &[]),
+        // ---- a retry of what a poison has overwritten ----
+        s("f44-retry-poison", f(RETRIED, Budget { crash: 1, relay: 1, ..b }), &[]),
+        s("f44b-retry-poison-purge", f(RETRIED, Budget { crash: 1, purge: 1, compact: 1, ..b }), &[]),
+        s("f44c-retry-poison-fill", f(RETRIED, Budget { crash: 1, fill: 1, ..b }), &[]),
+        s("f44d-retry-poison-lost-ack", f(RETRIED, Budget { crash: 1, unsure: 1, ..b }), &[]),
+        s(
+            "k50-retry-believes-what-moved-on",
+            Rules { hit: Hit::Believed, ..f(RETRIED, Budget { crash: 1, ..b }) },
+            &["G1 logged"],
+        ),
+        s(
+            "k51-purge-mark-above-a-key",
+            Rules { purge_below_keys: false, ..f(RETRIED, Budget { crash: 1, purge: 1, ..b }) },
+            &["G1 logged"],
+        ),
         // ---- two keys in a partition ----
         s("f42-two-keys", f(TWO_KEYS, Budget { crash: 1, rebalance: 1, ..b }), &[]),
         s("f42b-two-keys-compaction", f(TWO_KEYS, Budget { compact: 2, ..b }), &[]),

@@ -10,7 +10,7 @@
 -- ARGV per write  mine, member, payload, deleted (0|1), schema, trace, precondition (empty | none | unused | version),
 --                 token of the lease under which no row was found (empty: none), fingerprint (empty: no idempotency key)
 -- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"QUIET"} | {"SKEW"} | {"LATE"} | {"MISMATCH"} |
---                 {"HIT", version, state[, payload, deleted, schema]} | {"FULL"} | {"INCOMPLETE"} | {"ABSENT"} |
+--                 {"HIT", version, state[, payload, deleted, schema]} | {"MOVED", version} | {"FULL"} | {"INCOMPLETE"} | {"ABSENT"} |
 --                 {"CONFLICT"[, version, state]} | {"ERR", code}
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -18,19 +18,19 @@ local epoch, seen = ARGV[1], tonumber(ARGV[2])
 local disagree, timeout = tonumber(ARGV[3]), tonumber(ARGV[4])
 local most_outbox, most_unsettled, ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 
--- R7: what the key's first request got, and how far that has come. A record leaves the cache, or makes room for an older
--- row, only after MySQL or a dead letter has its version: then the topic had it, too.
+-- R7: what the key's first request got, and how far that has come. Once the record has moved on, nothing here says so: what is
+-- newer may become a dead letter, and what is gone may have been one (k50).
 local function repeated(record, known, fingerprint)
   local version, logged, first = known:match('^(%d+) ([01]) (%x+)$')
   if first ~= fingerprint then return {'MISMATCH'} end
   local held = redis.call('HMGET', record, 'version', 'state', 'payload', 'deleted', 'schema')
   local newer = held[1] and tonumber(held[1]) - tonumber(version)
-  if newer == 0 and held[2] == 'cached' and logged == '0' then
-    return {'HIT', version, 'cached', held[3], held[4], held[5]}
-  elseif newer and newer >= 0 and held[2] == 'persisted' then
+  if newer and newer >= 0 and held[2] == 'persisted' then
     return {'HIT', version, 'persisted'}
-  elseif newer and newer > 0 and held[2] == 'cached' and logged == '0' then
-    return {'HIT', version, 'cached'}
+  elseif logged == '0' and newer == 0 and held[2] == 'cached' then
+    return {'HIT', version, 'cached', held[3], held[4], held[5]}
+  elseif logged == '0' and newer ~= 0 then
+    return {'MOVED', version}
   end
   return {'HIT', version, 'logged'}
 end
@@ -84,6 +84,9 @@ local function write(k, a)
   if known == 1 then
     redis.call('HDEL', record, 'partition', 'offset', 'logged_at', 'epoch')
     redis.call('PERSIST', record)
+    -- It waits for the topic now, and only for that: a record that is overwritten faster than it is acknowledged would stand
+    -- here with its first version for ever, and no doubt would end and no purge begin.
+    redis.call('ZREM', unsettled, member)
   end
   if fingerprint ~= '' then
     redis.call('SET', KEYS[k + 7], version .. ' 0 ' .. fingerprint, 'PX', ttl)

@@ -29,6 +29,21 @@ async fn an_acknowledgement_of_an_older_version_does_nothing() {
 }
 
 #[tokio::test]
+async fn r16_r18_what_is_overwritten_waits_for_the_topic_alone_and_not_by_its_first_version_for_ever() {
+    let cache = fresh().await;
+    let first = cache.put("1").await;
+    cache.acknowledge("1", first).await;
+    let second = cache.put("1").await;
+    let waits = "a record that is overwritten faster than acknowledged keeps doubts and purges waiting";
+    assert_eq!(cache.indexes("1").await, (Some(second.to_string()), None), "{waits}");
+    let third = cache.put("1").await;
+    cache.acknowledge("1", second).await;
+    assert_eq!(cache.indexes("1").await, (Some(third.to_string()), None));
+    cache.acknowledge("1", third).await;
+    assert_eq!(cache.indexes("1").await, (None, Some(third.to_string())));
+}
+
+#[tokio::test]
 async fn a_second_acknowledgement_does_nothing() {
     let cache = fresh().await;
     let version = cache.put("1").await;

@@ -91,6 +91,7 @@ impl Model {
     fn write(&mut self, of: usize, deleted: bool, version: u64) {
         self.records[of] = Some(Cached { version, state: State::Cached, deleted });
         self.outbox.insert(of, version);
+        self.unsettled.remove(&of);
         self.leases[of] = None;
         self.last = version;
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use record::RecordId;
+
 use crate::house::{House, THING, at, database, delete};
 
 #[tokio::test]
@@ -82,4 +84,29 @@ async fn dead_letters_are_known_by_coordinates_and_version_and_are_bounded() {
     assert!(!letters.has(2, 5, Some(at(2))) && !letters.has(3, 7, Some(at(2))));
     assert!(database.letters("t", 2).await.is_ok());
     assert!(database.letters("t", 1).await.is_err(), "more than may be held");
+}
+
+#[tokio::test]
+async fn r11_which_versions_are_dead_letters_is_told_by_entity_record_and_version() {
+    let house = House::of(THING).await;
+    let table = table::EntityTable::new(database(&house.accounts.ingest), std::sync::Arc::clone(&house.entity));
+    let id = |id: &str| RecordId::parse(id).unwrap();
+    let asked = [(id("1"), at(2)), (id("1"), at(3)), (id("2"), at(2)), (id("3"), at(2))];
+    assert_eq!(table.dead(&[]).await.unwrap(), [false; 0]);
+    house.sql("DROP TABLE IF EXISTS _write_behind_dead_letters").await;
+    assert_eq!(table.dead(&asked).await.unwrap(), [false; 4], "where nothing was ever noted");
+    house.sql(LETTERS).await;
+    for (offset, entity, id, version) in [
+        (1, "things", "'1'", at(2)),
+        (2, "others", "'2'", at(2)),
+        (3, "things", "NULL", at(2)),
+        (4, "things", "'3'", at(2)),
+    ] {
+        house
+            .sql(&format!(
+                "INSERT INTO _write_behind_dead_letters VALUES ('t', 0, {offset}, '{entity}', {id}, {version}, 'refused', '', NOW(6))"
+            ))
+            .await;
+    }
+    assert_eq!(table.dead(&asked).await.unwrap(), [true, false, false, true]);
 }
