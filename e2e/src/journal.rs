@@ -11,11 +11,14 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sqlx::{MySqlPool, Row};
 
+/// A version and the name that it carried; `None` for a delete.
+type Told = (u64, Option<String>);
+
 /// What was sent for one record, and what of it was acknowledged.
 #[derive(Clone, Debug, Default)]
 struct Story {
-    /// The newest acknowledged version, and the name it carried; `None` for a delete.
-    newest: Option<(u64, Option<String>)>,
+    /// The newest that was acknowledged.
+    newest: Option<Told>,
     /// Names that were sent, acknowledged or not: nothing else may ever stand in the row.
     sent: Vec<String>,
 }
@@ -36,6 +39,16 @@ pub struct Load {
     target: Arc<Mutex<String>>,
     stop: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<Result<()>>>,
+}
+
+/// The purge mark (R18).
+async fn purged(table: &MySqlPool) -> Result<u64> {
+    let sql = "SELECT purged FROM _write_behind_entities WHERE entity = 'users'";
+    Ok(sqlx::query_scalar(sql).fetch_one(table).await?)
+}
+
+fn may_be_purged((version, name): &Told, purged: u64) -> bool {
+    name.is_none() && *version <= purged
 }
 
 impl Load {
@@ -137,16 +150,22 @@ impl Journal {
         self.unanswered.load(Ordering::Relaxed)
     }
 
-    /// How many acknowledged writes the table does not have yet, at their version or a newer one.
+    /// How many acknowledged writes the table does not have yet, at their version or a newer one. Of a delete at or below the
+    /// purge mark it need have nothing.
     ///
     /// # Errors
     /// The table cannot be read.
     pub async fn missing(&self, table: &MySqlPool) -> Result<usize> {
         let rows = sqlx::query("SELECT id, version FROM users").fetch_all(table).await?;
         let held: HashMap<String, u64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let purged = purged(table).await?;
         let stories = self.stories();
-        let owed = stories.iter().filter_map(|(id, story)| Some((id, story.newest.as_ref()?.0)));
-        Ok(owed.filter(|(id, version)| held.get(*id).is_none_or(|held| held < version)).count())
+        let owed = stories.iter().filter_map(|(id, story)| Some((id, story.newest.as_ref()?)));
+        let lacks = |id: &String, newest: &Told| match held.get(id) {
+            Some(held) => *held < newest.0,
+            None => !may_be_purged(newest, purged),
+        };
+        Ok(owed.filter(|(id, newest)| lacks(id, newest)).count())
     }
 
     /// Once drained: nothing lost, nothing phantom, nothing resurrected.
@@ -155,6 +174,7 @@ impl Journal {
     /// Names the first record at fault.
     pub async fn check(&self, table: &MySqlPool) -> Result<()> {
         let rows = sqlx::query("SELECT id, version, deleted, name FROM users").fetch_all(table).await?;
+        let purged = purged(table).await?;
         let stories = self.stories();
         for row in &rows {
             let (id, version, deleted, name): (String, u64, bool, Option<String>) =
@@ -171,8 +191,13 @@ impl Journal {
             }
         }
         let held: HashMap<String, ()> = rows.iter().map(|row| (row.get(0), ())).collect();
-        for (id, story) in stories.iter().filter(|(_, story)| story.newest.is_some()) {
-            ensure!(held.contains_key(id), "lost: record {id} has no row, acknowledged was {:?}", story.newest);
+        for (id, story) in stories.iter() {
+            let owed = story.newest.as_ref().is_some_and(|newest| !may_be_purged(newest, purged));
+            ensure!(
+                !owed || held.contains_key(id),
+                "lost: record {id} has no row, acknowledged was {:?}",
+                story.newest
+            );
         }
         Ok(())
     }

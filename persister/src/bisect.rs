@@ -42,8 +42,7 @@ impl Parts {
         match brought {
             Brought::Whole => None,
             Brought::Refused => {
-                let middle = part.start + part.len() / 2;
-                self.cut(part, middle);
+                self.halve(part);
                 None
             }
             Brought::Before(0, obstacle) => Some(obstacle),
@@ -54,6 +53,12 @@ impl Parts {
                 None
             }
         }
+    }
+
+    /// Both halves of a part come next.
+    pub(crate) fn halve(&mut self, part: Range<usize>) {
+        let middle = part.start + part.len() / 2;
+        self.cut(part, middle);
     }
 
     /// These events come next, in two parts that meet at `at`.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use service::{FailureClass, Health, Pulse, Supervisor, fail_points};
 use table::EntityTable;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use topic::{Assignment, CommitFailed, Consumer, Envelope, Partition, TopicError};
 
@@ -221,12 +222,16 @@ impl Said {
 pub(crate) fn poll(
     consumer: Consumer<Lanes>,
     commit_every: Duration,
+    mut topics: mpsc::Receiver<Vec<String>>,
     stopping: &CancellationToken,
     pulse: &Pulse,
 ) -> Result<(), TopicError> {
     let (mut served, mut said) = (Instant::now(), Said::default());
     while !stopping.is_cancelled() {
         pulse.beat();
+        if let Ok(topics) = topics.try_recv() {
+            consumer.subscribe(&topics)?;
+        }
         take(&consumer, &mut said)?;
         resume(&consumer);
         if served.elapsed() >= commit_every {

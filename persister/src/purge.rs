@@ -1,4 +1,4 @@
-//! How high the purge mark may rise (PROTOCOL R18). Pure.
+//! What time it is for a purge, and how high the mark may rise (PROTOCOL R18). Pure.
 
 use std::time::Duration;
 
@@ -14,6 +14,40 @@ pub(crate) struct Waiting {
     pub(crate) unsettled: Option<Version>,
     /// The oldest in the topic that the group has not committed.
     pub(crate) unapplied: Option<Version>,
+}
+
+/// What a server's clock said, and ours before it was asked and after: all in microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) of: &'static str,
+    pub(crate) asked: u64,
+    pub(crate) told: u64,
+    pub(crate) heard: u64,
+}
+
+/// The time by the clock that is furthest behind, ours among them: by one that is ahead a mark would be younger than the
+/// purge age.
+///
+/// # Errors
+/// One disagrees with ours by more than `skew`, and which of them is wrong cannot be told.
+pub(crate) fn earliest(readings: &[Reading], skew: Duration) -> Result<u64, String> {
+    let most = clock::micros(skew);
+    for Reading { of, asked, told, heard } in readings {
+        if *told < asked.saturating_sub(most) || *told > heard.saturating_add(most) {
+            let (by, side) = if told < asked { (asked - told, "behind") } else { (told - heard, "ahead of") };
+            return Err(format!(
+                "the clock of {of} is {:?} {side} this machine's, more than --clock-skew-ms",
+                Duration::from_micros(by)
+            ));
+        }
+    }
+    readings.iter().map(|reading| reading.told.min(reading.asked)).min().ok_or_else(|| "no clock was read".to_owned())
+}
+
+/// The least age of what may be purged. A write that goes past Redis is seen nowhere until the topic has it: its handler
+/// produces until its deadline, which is the shorter one, and its event may then be as long on its way.
+pub(crate) fn least_age(produce_deadline: Duration, skew: Duration) -> Duration {
+    produce_deadline.saturating_mul(2).saturating_add(skew)
 }
 
 /// A mark, and what kept it from being higher.
@@ -64,6 +98,28 @@ mod tests {
                     prop_assert!(mark.version.get() < highest, "{} is not below {}", mark.version, highest);
                     prop_assert!(mark.version.get() + 16 >= highest, "{} could be higher below {}", mark.version, highest);
                 }
+            }
+        }
+    }
+
+    proptest! {
+        /// Whoever's clock is ahead, no mark is younger than the age by any of them.
+        #[test]
+        fn r18_the_time_is_nobodys_future_and_clocks_that_disagree_give_none(
+            asked in 1_000_000u64..1 << 40, took in 0u64..5000, off in proptest::collection::vec(-200_000i64..200_000, 1..3)
+        ) {
+            let skew = Duration::from_millis(50);
+            let heard = asked + took;
+            let reading = |off: &i64| Reading { of: "one", asked, told: asked.saturating_add_signed(*off), heard };
+            let readings: Vec<_> = off.iter().map(reading).collect();
+            let agree = readings.iter().all(|r| r.told + 50_000 >= asked && r.told <= heard + 50_000);
+            match earliest(&readings, skew) {
+                Ok(now) => {
+                    prop_assert!(agree, "{:?} are no agreement", readings);
+                    prop_assert!(now <= asked && readings.iter().all(|r| now <= r.told), "{} is somebody's future", now);
+                    prop_assert!(now + 50_000 >= asked);
+                }
+                Err(why) => prop_assert!(!agree, "{:?} agree: {}", readings, why),
             }
         }
     }

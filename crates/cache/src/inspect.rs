@@ -1,5 +1,5 @@
 //! Looking at the cache from outside: for `persister verify` and `purge`. Only reads (`SCAN`, `HMGET`, `ZSCAN`, `ZSCORE`,
-//! `ZRANGE`, `EXISTS`, `HGET`, `GET`, `INFO`), on a connection of its own that meets nobody (PROTOCOL R15): whoever only looks must
+//! `ZRANGE`, `EXISTS`, `HGET`, `GET`, `INFO`, `TIME`), on a connection of its own that meets nobody (PROTOCOL R15): whoever only looks must
 //! not be the one who raises the epoch of a Redis that has changed.
 
 use std::collections::{BTreeMap, HashMap};
@@ -89,6 +89,15 @@ impl Inspector {
             None => return Err(CacheError::Unexpected("nothing: no service has met this Redis yet".to_owned())),
         }
         Ok(Self { connection, epochs: BTreeMap::new() })
+    }
+
+    /// Redis' clock, in microseconds since 1970.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn now(&mut self) -> Result<u64, CacheError> {
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut self.connection).await?;
+        Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
     }
 
     /// What bounds a purge. The outboxes are read before the unsettled: an entry that moves between the two is seen at least

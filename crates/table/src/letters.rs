@@ -22,11 +22,11 @@ const FATE: &str = "(`id` = ? AND `version` = ?)";
 pub struct Letters(HashMap<(i32, i64), Option<Version>>);
 
 impl Letters {
-    /// Was the event at these coordinates moved? A topic that was made anew counts from 0 again: where the note has a version,
-    /// it must be the event's.
+    /// Was the event at these coordinates moved? A topic that was made anew counts from 0 again: the note must be of this event,
+    /// of one without a version where it has none.
     #[must_use]
     pub fn has(&self, partition: i32, offset: i64, of: Option<Version>) -> bool {
-        self.0.get(&(partition, offset)).is_some_and(|noted| noted.is_none() || *noted == of)
+        self.0.get(&(partition, offset)).is_some_and(|noted| *noted == of)
     }
 
     /// How many there are.

@@ -31,6 +31,7 @@ pub use letters::Letters;
 pub use migrate::Migrated;
 pub use notes::Note;
 pub use purge::PurgedChunk;
+pub use replays::ReplayNote;
 pub use row::StoredRow;
 pub use scan::ScannedRow;
 pub use settings::{DatabaseAccess, DatabaseSettings};

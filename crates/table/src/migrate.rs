@@ -8,7 +8,7 @@ use crate::ddl::{self, quoted};
 use crate::existing::Existing;
 use crate::notes::{CREATE_ACCEPTED, CREATE_DEAD_LETTERS};
 use crate::plan::{Plan, plan, refused};
-use crate::replays::CREATE_REPLAYS;
+use crate::replays::{CREATE_REPLAYS, REPLAYS_ARE_WIDE, WIDEN_REPLAYS};
 use crate::{Database, TableError};
 
 /// One row per entity. A leading underscore keeps it apart from every entity's table.
@@ -73,6 +73,9 @@ impl Database {
         self.altering(async |connection| {
             connection.execute(CREATE_MARKS).await?;
             connection.execute(CREATE_REPLAYS).await?;
+            if connection.fetch_optional(REPLAYS_ARE_WIDE).await?.is_none() {
+                connection.execute(WIDEN_REPLAYS).await?;
+            }
             connection.execute(CREATE_DEAD_LETTERS).await?;
             connection.execute(CREATE_ACCEPTED).await?;
             connection.execute(AssertSqlSafe(ddl::create_table(entity.name(), entity))).await?;

@@ -85,6 +85,9 @@ impl EntityTable {
     /// Deletes the tombstones at or below `mark` among the next `most` rows behind the id `behind`. The look takes no locks;
     /// the delete locks tombstones alone, by primary key as the batches of a lane do, so that neither is the other's deadlock.
     ///
+    /// The row of the greatest id always stays, a tombstone too: a table without any row, yet with a mark, is one that somebody
+    /// emptied ([`Database::is_emptied`](crate::Database::is_emptied)), never one that was purged.
+    ///
     /// # Errors
     /// [`TableError`]; to call again is harmless.
     ///
@@ -109,9 +112,11 @@ impl EntityTable {
         );
         self.database
             .with(async |connection| {
-                let query = sqlx::query(AssertSqlSafe(look)).bind(behind.to_owned()).bind(most);
+                // One more than asked for: whatever has a row behind it is not the greatest.
+                let query = sqlx::query(AssertSqlSafe(look)).bind(behind.to_owned()).bind(u64::from(most) + 1);
                 let (mut doomed, mut last) = (Vec::new(), None);
-                for row in query.fetch_all(&mut **connection).await? {
+                let rows = query.fetch_all(&mut **connection).await?;
+                for row in rows.split_last().map_or(&[][..], |(_, before)| before) {
                     let id: String = row.try_get_unchecked(0)?;
                     if row.try_get_unchecked::<bool, _>(1)? && row.try_get_unchecked::<u64, _>(2)? <= mark.get() {
                         doomed.push(id.clone());

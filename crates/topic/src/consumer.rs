@@ -189,8 +189,17 @@ impl<A: Assignment> Consumer<A> {
         assignment: A,
     ) -> Result<Self, TopicError> {
         let base = BaseConsumer::from_config_and_context(&config(settings, member), Member(assignment))?;
-        base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
-        Ok(Self { base })
+        let this = Self { base };
+        this.subscribe(topics)?;
+        Ok(this)
+    }
+
+    /// Is a member for these topics instead. Partitions of those that stay are kept.
+    ///
+    /// # Errors
+    /// librdkafka does not take the subscription.
+    pub fn subscribe(&self, topics: &[String]) -> Result<(), TopicError> {
+        Ok(self.base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?)
     }
 
     /// Whoever owns the lanes.

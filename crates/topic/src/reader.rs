@@ -1,12 +1,12 @@
 //! Reads a stretch of a topic outside of the group: for `verify`, `replay` and `purge`. Partitions are assigned, never
-//! subscribed, and nothing is ever committed, so that the members of the group do not notice.
+//! subscribed, and no offset is ever moved, so that the members of the group do not notice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -30,13 +30,22 @@ pub struct Bounds {
 /// From the first offset to the one behind the last, by partition.
 pub type Stretch = BTreeMap<i32, (i64, i64)>;
 
+/// A partition that has not been read to the end of the stretch.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    next: i64,
+    until: i64,
+    /// The log was seen to reach as far as the stretch: the next end that is met is one.
+    reaches: bool,
+}
+
 /// Asks and reads one topic. Blocks: lives on a plain thread.
 pub struct Reader {
     consumer: BaseConsumer<Reporting<Quiet>>,
-    group: String,
     topic: String,
-    /// Where each partition of the stretch ends, while it has not been read to there.
-    left: HashMap<i32, i64>,
+    /// What is left of each partition of the stretch.
+    left: HashMap<i32, Left>,
+    patience: Duration,
     heard: Instant,
 }
 
@@ -66,11 +75,17 @@ impl Reader {
         let config = client::config(settings, role, own);
         Ok(Self {
             consumer: BaseConsumer::from_config_and_context(&config, Reporting(Quiet))?,
-            group: settings.consumer_group.clone(),
             topic: topic.to_owned(),
             left: HashMap::new(),
+            patience: PATIENCE,
             heard: Instant::now(),
         })
+    }
+
+    /// The same, which gives up after so long without a message.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// What each partition holds now; empty where there is no such topic.
@@ -129,13 +144,31 @@ impl Reader {
         Ok(since)
     }
 
-    /// How many members the group has.
+    /// Whether the group has no member, of whatever protocol. What a broker says of a group knows no members of KIP-848; but it
+    /// takes a commit of somebody who is no member only as long as there is none. So that is asked, with what the group has
+    /// committed already; or where it has not, with the beginning, from which a member would read as well.
     ///
     /// # Errors
-    /// Kafka is away or refuses.
-    pub fn members(&self) -> Result<usize, TopicError> {
-        let list = self.consumer.fetch_group_list(Some(&self.group), TIMEOUT)?;
-        Ok(list.groups().iter().map(|group| group.members().len()).sum())
+    /// Kafka is away or refuses: it cannot be told.
+    pub fn group_is_empty(&self) -> Result<bool, TopicError> {
+        let Some((number, Bounds { low, .. })) = self.bounds()?.pop_first() else { return Ok(true) };
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(&self.topic, number);
+        let same = self.consumer.committed_offsets(asked, TIMEOUT)?;
+        for mut element in same.elements() {
+            element.error()?;
+            if !matches!(element.offset(), Offset::Offset(_)) {
+                element.set_offset(Offset::Offset(low))?;
+            }
+        }
+        use RDKafkaErrorCode as Code;
+        match self.consumer.commit(&same, CommitMode::Sync) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(Code::UnknownMemberId | Code::IllegalGeneration | Code::RebalanceInProgress) => Ok(false),
+                _ => Err(error.into()),
+            },
+        }
     }
 
     /// Begins to read a stretch; [`Reader::read`] gives it.
@@ -147,7 +180,7 @@ impl Reader {
         self.left.clear();
         for (number, (from, until)) in stretch.iter().filter(|(_, (from, until))| from < until) {
             assigned.add_partition_offset(&self.topic, *number, Offset::Offset(*from))?;
-            self.left.insert(*number, *until);
+            self.left.insert(*number, Left { next: *from, until: *until, reaches: false });
         }
         self.heard = Instant::now();
         Ok(self.consumer.assign(&assigned)?)
@@ -157,14 +190,16 @@ impl Reader {
     /// compaction has removed does not come.
     ///
     /// # Errors
-    /// Nothing came for half a minute, or Kafka refuses for good.
+    /// Nothing came for half a minute (also since the topic ends before the stretch does), or Kafka refuses for good.
     pub fn read(&mut self) -> Result<Option<(i32, Envelope)>, TopicError> {
         while !self.left.is_empty() {
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
                     self.heard = Instant::now();
                     let (number, offset) = (message.partition(), message.offset());
-                    let Some(until) = self.left.get(&number).copied() else { continue };
+                    let Some(left) = self.left.get_mut(&number) else { continue };
+                    left.next = offset + 1;
+                    let until = left.until;
                     if offset + 1 >= until {
                         self.left.remove(&number);
                     }
@@ -173,8 +208,12 @@ impl Reader {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(number))) => {
-                    self.heard = Instant::now();
-                    self.left.remove(&number);
+                    if self.has_ended(number)? {
+                        self.heard = Instant::now();
+                        self.left.remove(&number);
+                    } else {
+                        self.given_up(None)?;
+                    }
                 }
                 Some(Err(error)) => {
                     let error = TopicError::from(error);
@@ -190,7 +229,21 @@ impl Reader {
         Ok(None)
     }
 
+    /// Is there nothing more of the stretch in this partition, although its last event did not come? An end says only where the
+    /// log ended when it was met: soon after a change of leaders, say, that may be before what had been there. So it is believed
+    /// where it is met again, after the log was seen to reach as far as the stretch.
+    fn has_ended(&mut self, number: i32) -> Result<bool, TopicError> {
+        let Some(left) = self.left.get_mut(&number) else { return Ok(false) };
+        if left.reaches {
+            return Ok(true);
+        }
+        let (_, end) = self.consumer.fetch_watermarks(&self.topic, number, TIMEOUT)?;
+        left.reaches = end >= left.until;
+        self.consumer.seek(&self.topic, number, Offset::Offset(left.next), TIMEOUT)?;
+        Ok(false)
+    }
+
     fn given_up(&self, why: Option<TopicError>) -> Result<(), TopicError> {
-        if self.heard.elapsed() < PATIENCE { Ok(()) } else { Err(why.unwrap_or(TopicError::Unacknowledged)) }
+        if self.heard.elapsed() < self.patience { Ok(()) } else { Err(why.unwrap_or(TopicError::Unacknowledged)) }
     }
 }

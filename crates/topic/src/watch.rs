@@ -34,6 +34,8 @@ pub fn supervise(
     supervisor: &Supervisor,
 ) {
     let (stopping, pulse) = (supervisor.stopping(), supervisor.pulse("kafka"));
+    // Whoever publishes may be quicker than the task is begun.
+    publisher.unchecked(&topics);
     supervisor.spawn("kafka", async move {
         if let Err(error) = watch(&settings, &topics, &publisher, &kafka, &stopping, &pulse).await {
             tracing::error!(%error, "these topics must not be used: {error}");

@@ -4,9 +4,45 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::{Servers, System};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use reqwest::Method;
 use serde_json::json;
 use stack::{Lifetime, Process, Server};
+
+/// One topic is missing: its entity waits for it, and nobody else does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_topic_holds_its_own_entity_alone_and_joins_when_it_is_there() -> Result<()> {
+    let mut system = System::prepare(Servers::shared())?;
+    let paper = r#"{"type": "record", "name": "Paper", "fields": [{"name": "text", "type": "string"}]}"#;
+    system.add_schema("papers/v1.avsc", paper)?;
+    system.migrate()?;
+    let brokers = system.servers.kafka.brokers();
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &brokers).create()?;
+    let papers = format!("{}papers", system.topic_prefix);
+    for result in admin.delete_topics(&[&papers], &AdminOptions::new()).await? {
+        result.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+    }
+    system.start_persister().await?;
+    system.start_ingest().await?;
+    let table = system.table().await?;
+    let persisted = async |what: &str, of: &'static str| -> Result<()> {
+        system
+            .eventually(what, async || {
+                let found = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT 1 FROM {of} WHERE id = '1'")));
+                Ok(!found.fetch_all(&table).await?.is_empty())
+            })
+            .await
+    };
+    system.put("users", "1", &json!({ "name": "Jane", "age": 1 })).await?;
+    persisted("a user is persisted without the topic of papers", "users").await?;
+    system.migrate()?;
+    // `cached` until ingest has looked at the topic.
+    system.put("papers", "1", &json!({ "text": "late" })).await?;
+    persisted("a paper is persisted by the same persister", "papers").await?;
+    Ok(())
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_service_starts_with_any_of_the_stores_away_and_every_combination_heals() -> Result<()> {

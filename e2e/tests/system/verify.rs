@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::topic_reader::read_all;
 use e2e::{Load, System};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use record::{Change, Event, Origin, RecordId, Version};
 use reqwest::Method;
@@ -75,6 +77,74 @@ async fn with_users(users: u32) -> Result<System> {
         system.put("users", &id.to_string(), &json!({ "name": format!("User {id}"), "age": id })).await?;
     }
     Ok(system)
+}
+
+/// Lets the group's offsets be these, as if what is before them had been applied. Nobody may be a member.
+fn passed(system: &System, topic: &str, offsets: &BTreeMap<i32, i64>) -> Result<()> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", system.servers.kafka.brokers())
+        .set("group.id", &system.group)
+        .set("enable.auto.commit", "false")
+        .create()?;
+    let mut past = TopicPartitionList::new();
+    for (number, offset) in offsets {
+        past.add_partition_offset(topic, *number, Offset::Offset(*offset))?;
+    }
+    Ok(consumer.commit(&past, CommitMode::Sync)?)
+}
+
+/// Where each partition ends.
+fn ends(system: &System, topic: &str) -> Result<BTreeMap<i32, i64>> {
+    let mut ends = BTreeMap::new();
+    for event in read_all(&system.servers.kafka.brokers(), topic)? {
+        ends.insert(event.partition, event.offset + 1);
+    }
+    Ok(ends)
+}
+
+/// Compaction keeps the last event of a key: where that is an older one, topic and table agree only until then.
+#[tokio::test]
+async fn r13_an_inversion_that_nobody_has_healed_is_named_and_one_that_was_is_none() -> Result<()> {
+    let mut system = with_users(3).await?;
+    drained(&system).await?;
+    system.persister.take().context("persister")?.stop(Duration::from_secs(20))?;
+    let topic = format!("{}users", system.topic_prefix);
+    let before = ends(&system, &topic)?;
+    let held: u64 =
+        sqlx::query_scalar("SELECT version FROM users WHERE id = '2'").fetch_one(&root(&system).await?).await?;
+    let change = Change::Tombstone;
+    let older = Event { id: RecordId::parse("2")?, version: Version::new(held - 16)?, origin: Origin::Write, change };
+    publisher(&system)?.publish(topic::Outgoing { topic: &topic, event: &older, trace: None }).await?;
+    passed(&system, &topic, &ends(&system, &topic)?)?;
+    let said = verify(&system, &[]).await?;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(named(&said)?, BTreeMap::from([("2".to_owned(), vec!["tail-behind".to_owned()])]), "{said:?}");
+    passed(&system, &topic, &before)?;
+    system.start_persister().await?;
+    let well = verify(&system, &[]).await?;
+    assert_eq!(well.code, Some(0), "what was asserted again is no difference: {well:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn r14_a_dead_letter_of_which_the_cache_was_not_told_is_called_that() -> Result<()> {
+    let mut system = with_users(2).await?;
+    drained(&system).await?;
+    system.persister.take().context("persister")?.stop(Duration::from_secs(20))?;
+    let dead = system.put("users", "2", &json!({ "name": "Refused", "age": 2 })).await?;
+    let dead = dead["version"].as_u64().context("a version")?;
+    system.ingest.take().context("ingest")?.stop(Duration::from_secs(20))?;
+    let topic = format!("{}users", system.topic_prefix);
+    let events = read_all(&system.servers.kafka.brokers(), &topic)?;
+    let event = events.iter().find(|event| event.header("version") == Some(&dead.to_string())).context("its event")?;
+    let note = "INSERT INTO _write_behind_dead_letters VALUES (?, ?, ?, 'users', '2', ?, 'refused', '', NOW(6))";
+    let note = sqlx::query(note).bind(&topic).bind(event.partition).bind(event.offset).bind(dead);
+    note.execute(&root(&system).await?).await?;
+    passed(&system, &topic, &ends(&system, &topic)?)?;
+    let said = verify(&system, &[]).await?;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(named(&said)?, BTreeMap::from([("2".to_owned(), vec!["dead-unsettled".to_owned()])]), "{said:?}");
+    Ok(())
 }
 
 #[tokio::test]
@@ -161,7 +231,7 @@ async fn g6_events_that_the_topic_has_lost_are_named() -> Result<()> {
     drained(&system).await?;
     let topic = format!("{}users", system.topic_prefix);
     let brokers = system.servers.kafka.brokers();
-    let events = e2e::topic_reader::read_all(&brokers, &topic)?;
+    let events = read_all(&brokers, &topic)?;
     // Everything in the partition of user 1 but its last event.
     let partition = events.iter().find(|event| event.key == "1").context("user 1")?.partition;
     let own: Vec<_> = events.iter().filter(|event| event.partition == partition).collect();

@@ -1,6 +1,7 @@
 //! The command line of the persister: one file per command.
 
 mod dead;
+mod fitting;
 mod migrate;
 mod purge;
 mod replay;
@@ -184,7 +185,9 @@ mod tests {
         assert_eq!(found("migrate", &["--topic-replicas=1", "--allow-single-broker"]).faults.len(), 0);
         let flags = ["--looks-most=1", "--ids-in-memory-most=0", "--entity=users,nobody"];
         assert_eq!(found("verify", &flags).faults.len(), 3);
-        assert_eq!(found("purge", &["--chunk=0", "--entity=nobody"]).faults.len(), 2);
+        assert_eq!(found("purge", &["--chunk=0", "--entity=nobody", "--purge-age-s=20"]).faults.len(), 3);
+        assert_eq!(found("purge", &["--purge-age-s=21", "--produce-deadline-ms=10475"]).faults.len(), 0);
+        assert_eq!(found("purge", &["--purge-age-s=21", "--produce-deadline-ms=10476"]).faults.len(), 1, "R18");
         let flags = ["--since=2026-11-28T06:00:00Z", "--from-offset=0=1,1=5", "--reset-purge-mark"];
         assert_eq!(found("replay", &flags).faults.len(), 3);
         let brakes =

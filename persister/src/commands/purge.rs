@@ -15,7 +15,7 @@ use table::{Database, DatabaseSettings, EntityTable, PurgedChunk, TableError};
 use topic::{KafkaSettings, Reader, TopicError};
 
 use super::{chosen, say, unknown_entities};
-use crate::purge::{Mark, Waiting, mark};
+use crate::purge::{Mark, Reading, Waiting, earliest, least_age, mark};
 use crate::verify::ask;
 
 /// Nothing was purged, and why.
@@ -40,7 +40,8 @@ pub struct PurgeSettings {
     pub dry_run: bool,
 
     /// Tombstones younger than this stay. An event that reaches the table later than that after its birth, for an id without a
-    /// row, is dropped.
+    /// row, is dropped. At least twice --produce-deadline-ms, which is to be ingest's: a write that goes past Redis may be so
+    /// long on its way before anybody sees it.
     #[arg(long, env = "PURGE_AGE_S", default_value = "604800", value_parser = seconds)]
     pub purge_age_s: Duration,
 
@@ -73,6 +74,13 @@ impl PurgeSettings {
     pub fn findings(&self) -> Findings {
         let mut found = self.redis.findings().and(self.kafka.findings(None)).and(self.database.findings());
         found.demand((1..=10_000).contains(&self.chunk), || "--chunk must be 1 to 10000".to_owned());
+        let least = least_age(self.kafka.produce_deadline_ms, self.redis.clock_skew_ms);
+        found.demand(self.purge_age_s >= least, || {
+            format!(
+                "--purge-age-s must be at least {least:?}, twice --produce-deadline-ms and --clock-skew-ms: a write that is \
+                 acknowledged and not in the topic yet would be dropped (PROTOCOL R18)"
+            )
+        });
         unknown_entities(&self.process, &self.entity, &mut found);
         found
     }
@@ -86,7 +94,7 @@ pub(crate) async fn purge(settings: PurgeSettings) -> anyhow::Result<()> {
     let database = Database::new(&settings.database)?;
     for entity in chosen(&catalog, &settings.entity) {
         let table = EntityTable::new(database.clone(), Arc::clone(entity));
-        let found = find(&settings, entity.name()).await;
+        let found = find(&settings, &database, entity.name()).await;
         let found = found.map_err(|error| refused(format!("{}: not purged: {error:#}", entity.name())))?;
         let before =
             table.purged().await.map_err(|error| refused(format!("{}: not purged: {error}", entity.name())))?;
@@ -103,9 +111,9 @@ pub(crate) async fn purge(settings: PurgeSettings) -> anyhow::Result<()> {
 
 /// How high the mark may rise. Everything that waits is looked at from where it comes from to where it goes: what moves on
 /// meanwhile is seen at least once.
-async fn find(settings: &PurgeSettings, entity: &str) -> anyhow::Result<Mark> {
-    let now = clock::now_micros();
+async fn find(settings: &PurgeSettings, database: &Database, entity: &str) -> anyhow::Result<Mark> {
     let mut cache = Inspector::connect(&settings.redis).await.context("the cache cannot be read")?;
+    let now = now(&mut cache, database, settings.redis.clock_skew_ms).await?;
     let heads = cache.heads().await.context("the cache cannot be read")?;
     ensure!(heads.doubts.is_empty(), "the cache cannot be believed: {}", heads.doubts.join("; "));
     let topic = settings.kafka.topic(entity);
@@ -113,6 +121,17 @@ async fn find(settings: &PurgeSettings, entity: &str) -> anyhow::Result<Mark> {
     let unapplied = ask(&reader, oldest_unapplied).await?;
     let waiting = Waiting { outbox: heads.outbox, unsettled: heads.unsettled, unapplied };
     mark(now, settings.purge_age_s, waiting).context("nothing is old enough")
+}
+
+/// The time, where all agree on it.
+async fn now(cache: &mut Inspector, database: &Database, skew: Duration) -> anyhow::Result<u64> {
+    let asked = clock::now_micros();
+    let told = cache.now().await.context("the cache cannot be read")?;
+    let between = clock::now_micros();
+    let redis = Reading { of: "Redis", asked, told, heard: between };
+    let told = database.now().await.context("the database cannot be read")?;
+    let mysql = Reading { of: "the database", asked: between, told, heard: clock::now_micros() };
+    earliest(&[redis, mysql], skew).map_err(anyhow::Error::msg)
 }
 
 /// The oldest version behind the group's commits, of all of them: events need not come in the order of their versions.

@@ -1,6 +1,6 @@
 //! `persister run`: what the process is built of, in which order it starts, and in which it stops.
 //!
-//! Start: admin server, stores, and once the tables are known to fit the topics, the group. Stop: readiness falls, the group
+//! Start: admin server, stores, and once a table is known to fit its topic, the group. Stop: readiness falls, the group
 //! is left (which drains and commits), settles go out, tasks end, the admin server last.
 
 use std::collections::HashMap;
@@ -12,11 +12,10 @@ use cache::{Cache, Connector};
 use record::Catalog;
 use service::{Health, Metrics, Supervisor, admin, clock, process, schemas};
 use table::{Database, EntityTable};
-use tokio_util::sync::CancellationToken;
-use topic::setup::Topics;
-use topic::{Consumer, KafkaSettings, LagMetrics, Publisher};
+use tokio::sync::mpsc;
+use topic::{Consumer, LagMetrics, Publisher};
 
-use super::{fit_for_letters, same_partitions};
+use super::fitting::Fitting;
 use crate::intake::{self, Lanes};
 use crate::lane::Surroundings;
 use crate::metrics::PersisterMetrics;
@@ -126,17 +125,27 @@ impl Persister {
         self.catalog.iter().map(|entity| self.settings.kafka.topic(entity.name())).collect()
     }
 
-    /// Joins the group once tables and topics are known to fit.
+    /// Joins the group once a table and its topic fit, for those that do; the others join as they do.
     fn consume(&self, database: Database, surroundings: Surroundings) {
-        let (settings, topics, health) = (self.settings.clone(), self.topics(), Arc::clone(&self.health));
+        let (settings, health) = (self.settings.clone(), Arc::clone(&self.health));
         let (catalog, consuming) = (Arc::clone(&self.catalog), self.consuming.clone());
         let (stopping, pulse) = (consuming.stopping(), consuming.pulse("intake"));
-        self.consuming.spawn("intake", async move {
-            match fitting(&settings.kafka, &catalog, &database, &stopping).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => return tracing::error!(%error, "tables and topics do not fit: {error:#}"),
+        let (fit, mut fitting) = mpsc::channel(1);
+        let looked_at = Fitting::new(&settings.kafka, &catalog, database.clone());
+        let told = stopping.clone();
+        self.consuming.spawn("fitting", async move {
+            let done = async { looked_at?.tell(&fit, &told).await }.await;
+            match done {
+                Ok(()) => told.cancelled().await,
+                Err(error) => tracing::error!(%error, "tables and topics do not fit: {error:#}"),
             }
+        });
+        self.consuming.spawn("intake", async move {
+            let topics = tokio::select! {
+                topics = fitting.recv() => topics,
+                () = stopping.cancelled() => None,
+            };
+            let Some(topics) = topics else { return stopping.cancelled().await };
             let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
             let tables: HashMap<Arc<str>, _> =
                 catalog.iter().map(|entity| (settings.kafka.topic(entity.name()).into(), table(entity))).collect();
@@ -147,7 +156,7 @@ impl Persister {
             };
             let every = settings.commit_every_ms;
             // A plain thread: polling must never wait for the async workers, nor they for it.
-            let polling = tokio::task::spawn_blocking(move || intake::poll(consumer, every, &stopping, &pulse));
+            let polling = tokio::task::spawn_blocking(move || intake::poll(consumer, every, fitting, &stopping, &pulse));
             match polling.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(
@@ -158,53 +167,4 @@ impl Persister {
             }
         });
     }
-}
-
-/// Waits until the tables exist and were begun with the partitions that the topics have: with another number a delete and
-/// the write before it may lie in different partitions. `false`: told to stop meanwhile.
-async fn fitting(
-    settings: &KafkaSettings,
-    catalog: &Catalog,
-    database: &Database,
-    stopping: &CancellationToken,
-) -> anyhow::Result<bool> {
-    let topics = Topics::new(settings)?;
-    for entity in catalog.iter() {
-        loop {
-            let topic = settings.topic(entity.name());
-            let found = (topics.inspect(&topic).await, topics.inspect_dead(&topic).await);
-            let begun = database.partitions(entity.name()).await;
-            match (begun, database.is_emptied(entity.name()).await, found) {
-                (Ok(Some(begun)), Ok(emptied), (Ok(Some(found)), Ok(Some(dead)))) => {
-                    same_partitions(&topic, found.partitions, begun)?;
-                    fit_for_letters(&topic, &dead, begun)?;
-                    not_emptied(entity.name(), emptied)?;
-                    break;
-                }
-                (begun, emptied, (found, dead)) => tracing::warn!(
-                    entity = entity.name(),
-                    table = ?begun.and_then(|begun| emptied.map(|_| begun)).map_err(|error| error.to_string()),
-                    topic = ?found.map(|found| found.is_some()).map_err(|error| error.to_string()),
-                    dead_letters = ?dead.map(|found| found.is_some()).map_err(|error| error.to_string()),
-                    "waiting for table and topics of {}: is the database there, and was `persister migrate` run?",
-                    entity.name()
-                ),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                () = stopping.cancelled() => return Ok(false),
-            }
-        }
-    }
-    Ok(true)
-}
-
-/// R18: what comes late to such a table would all be answered with tombstones, and the topic be emptied like the table.
-fn not_emptied(name: &str, emptied: bool) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        !emptied,
-        "table {name} is empty, yet has a purge mark: restore it; or, to rebuild it from the topic, set `purged` of {name} in \
-         _write_behind_entities to 0"
-    );
-    Ok(())
 }

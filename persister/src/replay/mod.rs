@@ -6,8 +6,7 @@
 
 mod pace;
 
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cache::Settled;
@@ -19,6 +18,7 @@ use topic::Envelope;
 pub(crate) use pace::Pace;
 
 use crate::batch::{Coalesced, Readable, coalesce};
+use crate::bisect::Parts;
 use crate::decode::{self, Opened};
 use crate::settle::{Outcome, Settler};
 
@@ -48,6 +48,9 @@ impl Tally {
         }
     }
 }
+
+/// Where a batch's events stand that cannot be applied, and why: what is met again when a part of it is tried again is the same.
+type Refused = BTreeMap<(i32, i64), String>;
 
 /// The way of one entity's events.
 #[derive(Debug)]
@@ -82,7 +85,7 @@ impl Replay {
     /// applied in part, and comes again.
     pub(crate) async fn bring(&self, batch: &[(i32, Envelope)], tally: &mut Tally) -> anyhow::Result<()> {
         let latest = clock::now_micros().saturating_add(clock::micros(self.future_most));
-        let mut events = Vec::with_capacity(batch.len());
+        let (mut events, mut refused) = (Vec::with_capacity(batch.len()), Refused::new());
         for (number, envelope) in batch {
             let (number, offset) = (*number, envelope.offset);
             tally.events += 1;
@@ -100,48 +103,52 @@ impl Replay {
                 if self.letters.has(number, offset, letter.version().map(|(_, version)| version)) {
                     tally.dead += 1;
                 } else {
-                    tally.poison(number, offset, &letter.detail);
+                    refused.insert((number, offset), letter.detail);
                 }
             }
         }
-        if events.is_empty() { Ok(()) } else { self.apply(&events, tally).await }
+        let mut parts = Parts::of(events.len());
+        while let Some(part) = parts.next() {
+            let some = events.get(part.clone()).unwrap_or_default();
+            // The order among halves is free: the guard sorts it out (R13).
+            match (self.insist(some, tally, &mut refused).await?, some) {
+                (None, _) => {}
+                (Some(why), [one]) => _ = refused.insert((one.number, one.event.offset), why),
+                (Some(_), _) => parts.halve(part),
+            }
+        }
+        for ((number, offset), why) in refused {
+            tally.poison(number, offset, &why);
+        }
+        Ok(())
     }
 
-    /// Halves what is refused until the poison is alone. The order among halves is free: the guard sorts it out (R13).
-    fn apply<'s>(
-        &'s self,
-        events: &'s [Ready<'s>],
-        tally: &'s mut Tally,
-    ) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 's>> {
-        Box::pin(async move {
-            let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(10));
-            loop {
-                match (self.transact(events, tally).await, events) {
-                    (Ok(()), _) => return Ok(()),
-                    (Err(Failed::Poison(why)), [one]) => {
-                        tally.poison(one.number, one.event.offset, &why);
-                        return Ok(());
-                    }
-                    (Err(Failed::Poison(_)), _) => {
-                        let (first, second) = events.split_at(events.len() / 2);
-                        self.apply(first, tally).await?;
-                        return self.apply(second, tally).await;
-                    }
-                    (Err(Failed::Table(error)), _) if error.class() == FailureClass::Fatal => return Err(error.into()),
-                    (Err(Failed::Table(error)), _) => {
-                        tracing::warn!(%error, "the replay waits: {error}");
-                        tokio::select! {
-                            () = tokio::time::sleep(backoff.next(rand::random())) => {}
-                            () = self.stopping.cancelled() => anyhow::bail!("told to stop"),
-                        }
+    /// Until the database takes these events, or refuses one of them for good, and why.
+    async fn insist(
+        &self,
+        events: &[Ready<'_>],
+        tally: &mut Tally,
+        refused: &mut Refused,
+    ) -> anyhow::Result<Option<String>> {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(10));
+        loop {
+            match self.transact(events, tally, refused).await {
+                Ok(()) => return Ok(None),
+                Err(Failed::Poison(why)) => return Ok(Some(why)),
+                Err(Failed::Table(error)) if error.class() == FailureClass::Fatal => return Err(error.into()),
+                Err(Failed::Table(error)) => {
+                    tracing::warn!(%error, "the replay waits: {error}");
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.next(rand::random())) => {}
+                        () = self.stopping.cancelled() => anyhow::bail!("told to stop"),
                     }
                 }
             }
-        })
+        }
     }
 
     /// R13 without what is the lanes' own, and R14.
-    async fn transact(&self, events: &[Ready<'_>], tally: &mut Tally) -> Result<(), Failed> {
+    async fn transact(&self, events: &[Ready<'_>], tally: &mut Tally, refused: &mut Refused) -> Result<(), Failed> {
         let records = coalesce(events.iter().map(|ready| ready.event.clone()));
         let incoming: Vec<_> = records.iter().map(Coalesced::incoming).collect();
         let epoch = self.settler.epoch();
@@ -158,18 +165,18 @@ impl Replay {
                 None => {
                     // Older versions of it may have had another key.
                     let own: Vec<_> = events.iter().filter(|ready| ready.event.id == record.id).cloned().collect();
-                    self.one_by_one(&own, tally).await?;
+                    self.one_by_one(&own, tally, refused).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn one_by_one(&self, events: &[Ready<'_>], tally: &mut Tally) -> Result<(), Failed> {
+    async fn one_by_one(&self, events: &[Ready<'_>], tally: &mut Tally, refused: &mut Refused) -> Result<(), Failed> {
         for ready in events {
-            let done = Box::pin(self.transact(std::slice::from_ref(ready), tally)).await;
+            let done = Box::pin(self.transact(std::slice::from_ref(ready), tally, refused)).await;
             match done {
-                Err(Failed::Poison(why)) => tally.poison(ready.number, ready.event.offset, &why),
+                Err(Failed::Poison(why)) => _ = refused.insert((ready.number, ready.event.offset), why),
                 ended => ended?,
             }
         }

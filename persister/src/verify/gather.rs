@@ -9,7 +9,7 @@ use record::{Change, Decoded, Entity, Event, Version};
 use table::{Letters, ScannedRow};
 use topic::{Envelope, Reader, Stretch, TopicError};
 
-use super::seen::{Content, InCache, Seen};
+use super::seen::{Content, InCache, InTopic, Seen};
 use super::spill::{Heap, Spill};
 use super::{Comparison, Ends};
 
@@ -21,8 +21,8 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 /// What the topic has up to its second end.
 pub(super) struct Events {
     /// The newest of each id before the fixed point, and behind it.
-    pub(super) topic: Heap<Seen>,
-    pub(super) tail: Heap<Seen>,
+    pub(super) topic: Heap<InTopic>,
+    pub(super) tail: Heap<InTopic>,
     pub(super) count: u64,
     /// Events that the table can have nothing of: poison and dead letters.
     pub(super) poison: u64,
@@ -148,13 +148,13 @@ impl Comparison {
         let reading = tokio::task::spawn_blocking(move || -> anyhow::Result<Events> {
             let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             let (mut poison, mut progress) = (0, Progress::of("events", entity.name()));
-            let mut heap = |reader: &mut Reader, stretch: &Stretch| -> anyhow::Result<Heap<Seen>> {
+            let mut heap = |reader: &mut Reader, stretch: &Stretch| -> anyhow::Result<Heap<InTopic>> {
                 let mut spill = Spill::new(limits.ids_most, &limits.folder)?;
                 reader.begin(stretch)?;
                 while let Some((number, envelope)) = reader.read()? {
                     progress.add(1);
                     match seen_event(&entity, &letters, number, &envelope)? {
-                        Some((id, seen)) => spill.add(&id, seen)?,
+                        Some((id, seen)) => spill.add(&id, InTopic::of(seen))?,
                         None => poison += 1,
                     }
                 }

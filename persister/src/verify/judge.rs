@@ -14,19 +14,21 @@ use std::cmp::Ordering;
 use cache::State;
 use record::Version;
 
-use super::seen::{Content, InCache, Seen};
+use super::seen::{Content, InCache, InTopic, Seen};
 
 /// Everything that was read about one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
-    /// The newest event before the fixed point, dead letters left out.
-    pub(crate) topic: Option<Seen>,
-    /// The newest one behind it.
-    pub(crate) tail: Option<Seen>,
+    /// The events before the fixed point, dead letters left out.
+    pub(crate) topic: Option<InTopic>,
+    /// Those behind it.
+    pub(crate) tail: Option<InTopic>,
     /// Events behind it that have the version of the row or of the cache.
     pub(crate) exact: Vec<Seen>,
     pub(crate) row: Option<Seen>,
     pub(crate) cached: Option<InCache>,
+    /// The version that the cache has lies among the dead letters.
+    pub(crate) dead: bool,
     pub(crate) purged: Version,
 }
 
@@ -38,11 +40,13 @@ pub(crate) enum Difference {
     RowContent,
     EventMissing,
     WouldComeBack,
+    TailBehind,
     CacheAhead,
     CacheBehind,
     CacheContent,
     CacheWithoutRow,
     LoggedWithoutEvent,
+    DeadUnsettled,
     MarkPassed,
     Orphan,
     Unindexed,
@@ -56,11 +60,13 @@ impl Difference {
             Self::RowContent => "row-content",
             Self::EventMissing => "event-missing",
             Self::WouldComeBack => "would-come-back",
+            Self::TailBehind => "tail-behind",
             Self::CacheAhead => "cache-ahead",
             Self::CacheBehind => "cache-behind",
             Self::CacheContent => "cache-content",
             Self::CacheWithoutRow => "cache-without-row",
             Self::LoggedWithoutEvent => "logged-without-event",
+            Self::DeadUnsettled => "dead-unsettled",
             Self::MarkPassed => "mark-passed",
             Self::Orphan => "orphan",
             Self::Unindexed => "unindexed",
@@ -76,11 +82,15 @@ impl Difference {
             Self::WouldComeBack => {
                 "it is purged, and the topic's last event of it is no delete: a rebuild would bring it back"
             }
+            Self::TailBehind => {
+                "the topic's last event of it is older than one before: compaction keeps the older, and a rebuild gets that"
+            }
             Self::CacheAhead => "the cache calls a version persisted that neither row nor topic has",
             Self::CacheBehind => "the cache has an older version than the row",
             Self::CacheContent => "the cache has the version of the row, but other content",
             Self::CacheWithoutRow => "the cache calls it persisted, the table has no row",
             Self::LoggedWithoutEvent => "the cache calls it logged, the topic does not have it",
+            Self::DeadUnsettled => "the cache still has a version that is a dead letter: it was not told",
             Self::MarkPassed => "the purge mark has passed a write that waits in the cache",
             Self::Orphan => "it is a member of outbox or unsettled, and the cache has no record of it",
             Self::Unindexed => "the cache has not persisted it, and neither outbox nor unsettled knows it",
@@ -91,8 +101,20 @@ impl Difference {
 impl Sight {
     /// The content of the event of this version, where one was seen.
     fn event(&self, version: Version) -> Option<Content> {
-        let events = [self.topic, self.tail].into_iter().flatten().chain(self.exact.iter().copied());
-        events.into_iter().find(|event| event.version == version).map(|event| event.content)
+        self.newest()
+            .chain(self.exact.iter().copied())
+            .find(|event| event.version == version)
+            .map(|event| event.content)
+    }
+
+    /// The newest event before the fixed point, and behind it.
+    fn newest(&self) -> impl Iterator<Item = Seen> {
+        [self.topic, self.tail].into_iter().flatten().map(|events| events.seen)
+    }
+
+    /// The newest version in the topic.
+    pub(crate) fn newest_in_topic(&self) -> Option<Seen> {
+        self.newest().max_by_key(|event| event.version)
     }
 
     /// The versions whose events are worth looking for.
@@ -107,13 +129,20 @@ impl Sight {
 
 /// How the sources differ; empty: they agree.
 pub(crate) fn judge(sight: &Sight) -> Vec<Difference> {
-    let mut found: Vec<_> = of_row(sight).into_iter().chain(of_cache(sight)).collect();
+    let mut found: Vec<_> = of_row(sight).into_iter().chain(of_topic(sight)).chain(of_cache(sight)).collect();
     found.sort_unstable();
     found
 }
 
+/// What is inverted before the fixed point was asserted again, at least as new, before the group passed it (R13, G7).
+fn of_topic(sight: &Sight) -> Option<Difference> {
+    let before = sight.topic.filter(|before| before.tail_behind)?;
+    let healed = sight.tail.is_some_and(|behind| behind.seen.version >= before.seen.version);
+    (!healed).then_some(Difference::TailBehind)
+}
+
 fn of_row(sight: &Sight) -> Option<Difference> {
-    match (sight.row, sight.topic) {
+    match (sight.row, sight.topic.map(|events| events.seen)) {
         (None, None) => None,
         (None, Some(event)) if event.version <= sight.purged => {
             (event.content != Content::Deleted).then_some(Difference::WouldComeBack)
@@ -149,7 +178,7 @@ fn persisted(sight: &Sight, seen: Seen) -> Option<Difference> {
     let Some(row) = sight.row else {
         let purged = seen.content == Content::Deleted && seen.version <= sight.purged;
         // An event behind the fixed point, applied and settled since the row was looked for.
-        let applied = sight.topic.is_none_or(|event| event.version < seen.version)
+        let applied = sight.topic.is_none_or(|events| events.seen.version < seen.version)
             && sight.event(seen.version).is_some_and(|content| content.agrees(seen.content));
         return (!purged && !applied).then_some(Difference::CacheWithoutRow);
     };
@@ -171,9 +200,9 @@ fn waiting(sight: &Sight, seen: Seen, state: State) -> Option<Difference> {
         Some((Ordering::Equal, row)) => (!seen.content.agrees(row.content)).then_some(Difference::CacheContent),
         None if seen.version <= sight.purged => Some(Difference::MarkPassed),
         Some((Ordering::Greater, _)) | None => {
-            let events = [sight.topic, sight.tail].into_iter().flatten();
-            let reached = events.map(|event| event.version).max() >= Some(seen.version);
-            (state == State::Logged && !reached).then_some(Difference::LoggedWithoutEvent)
+            let reached = sight.newest().map(|event| event.version).max() >= Some(seen.version);
+            let missing = if sight.dead { Difference::DeadUnsettled } else { Difference::LoggedWithoutEvent };
+            (state == State::Logged && !reached).then_some(missing)
         }
     }
 }
@@ -194,13 +223,18 @@ mod tests {
         Some(InCache::Record { seen, state, in_outbox, in_unsettled })
     }
 
+    fn inverted(seen: Seen) -> Option<InTopic> {
+        Some(InTopic { seen, tail_behind: true })
+    }
+
     fn calm(seen: Seen) -> Sight {
         Sight {
-            topic: Some(seen),
+            topic: Some(InTopic::of(seen)),
             tail: None,
             exact: Vec::new(),
             row: Some(seen),
             cached: record(seen, State::Persisted),
+            dead: false,
             purged: Version::ZERO,
         }
     }
@@ -214,7 +248,9 @@ mod tests {
             (Sight { row: None, cached: None, ..calm.clone() }, vec![D::RowMissing]),
             (Sight { row: Some(old), cached: None, ..calm.clone() }, vec![D::RowBehind]),
             (Sight { row: Some(other), cached: None, ..calm.clone() }, vec![D::RowContent]),
-            (Sight { topic: Some(old), ..calm.clone() }, vec![D::EventMissing]),
+            (Sight { topic: Some(InTopic::of(old)), ..calm.clone() }, vec![D::EventMissing]),
+            (Sight { topic: inverted(new), ..calm.clone() }, vec![D::TailBehind]),
+            (Sight { topic: inverted(new), tail: Some(InTopic::of(old)), ..calm.clone() }, vec![D::TailBehind]),
             (Sight { topic: None, ..calm.clone() }, vec![D::EventMissing]),
             (Sight { row: None, cached: None, purged: at(3, 0).version, ..calm.clone() }, vec![D::WouldComeBack]),
             (Sight { cached: record(at(3, 3), State::Persisted), ..calm.clone() }, vec![D::CacheAhead]),
@@ -224,6 +260,7 @@ mod tests {
             (Sight { cached: record(other, State::Cached), ..calm.clone() }, vec![D::CacheContent]),
             (Sight { topic: None, row: None, ..calm.clone() }, vec![D::CacheWithoutRow]),
             (Sight { cached: record(at(3, 3), State::Logged), ..calm.clone() }, vec![D::LoggedWithoutEvent]),
+            (Sight { cached: record(at(3, 3), State::Logged), dead: true, ..calm.clone() }, vec![D::DeadUnsettled]),
             (
                 Sight {
                     topic: None,
@@ -254,6 +291,15 @@ mod tests {
         let unreadable = Seen { content: Content::Unreadable, ..new };
         let damaged = Sight { row: Some(unreadable), cached: record(unreadable, State::Persisted), ..calm };
         assert_eq!(judge(&damaged), vec![D::RowContent, D::CacheContent], "two that cannot be read are not the same");
+    }
+
+    #[test]
+    fn r13_an_inversion_that_was_asserted_again_is_agreement() {
+        let (new, newer) = (at(2, 2), at(3, 3));
+        let again = Sight { topic: inverted(new), tail: Some(InTopic::of(new)), ..calm(new) };
+        assert_eq!(judge(&again), vec![], "behind the fixed point");
+        let again = Sight { tail: inverted(newer), ..again };
+        assert_eq!(judge(&again), vec![], "what is inverted behind the fixed point may not be applied yet");
     }
 
     #[test]
@@ -333,12 +379,14 @@ mod tests {
             let looked = read + waits[1];
             let end = looked + waits[2];
             let newest = |seen: Vec<Seen>| seen.into_iter().reduce(|known, next| Seen::newest(Some(known), next));
+            let events = |seen: Vec<Seen>| seen.into_iter().map(InTopic::of).reduce(InTopic::then);
             let mut sight = Sight {
-                topic: newest(versions(&lives, |life| life.logged <= fixed)),
-                tail: newest(versions(&lives, |life| life.logged > fixed && life.logged <= end)),
+                topic: events(versions(&lives, |life| life.logged <= fixed)),
+                tail: events(versions(&lives, |life| life.logged > fixed && life.logged <= end)),
                 exact: Vec::new(),
                 row: newest(versions(&lives, |life| life.applied <= read)),
                 cached: in_cache(&lives, looked),
+                dead: false,
                 purged: Version::ZERO,
             };
             let wanted: Vec<Version> = sight.wanted().collect();

@@ -7,17 +7,17 @@ use anyhow::Context;
 use record::Version;
 
 use super::gather::{behind, seen_cached, seen_event, seen_row};
-use super::judge::{Sight, judge};
+use super::judge::{Difference, Sight, judge};
 use super::report::Different;
-use super::seen::Seen;
+use super::seen::{InCache, InTopic, Seen};
 use super::{Compared, Comparison, Ends, Suspects};
 
 /// What is known of one suspect's events behind the first fixed point.
 #[derive(Debug, Default)]
 struct Behind {
     /// Before this look's own fixed point.
-    before: Option<Seen>,
-    after: Option<Seen>,
+    before: Option<InTopic>,
+    after: Option<InTopic>,
     exact: Vec<Seen>,
 }
 
@@ -74,6 +74,7 @@ impl Comparison {
                 exact: Vec::new(),
                 row: rows.get(&**id).copied(),
                 cached: cached.get(&**id).and_then(|found| seen_cached(&entity, found)),
+                dead: false,
                 purged,
             };
             sights.insert(id.clone(), sight);
@@ -81,10 +82,24 @@ impl Comparison {
         let mut behind = self.read_behind(first, &fixed, &end, &sights).await?;
         for (id, sight) in &mut sights {
             let Behind { before, after, exact } = behind.remove(id).unwrap_or_default();
-            sight.topic = before.map_or(sight.topic, |next| Some(Seen::newest(sight.topic, next)));
+            sight.topic = before.map(|next| InTopic::joined(sight.topic, next)).or(sight.topic);
             (sight.tail, sight.exact) = (after, exact);
         }
+        self.know_the_dead(&mut sights).await?;
         Ok(sights)
+    }
+
+    /// An event that is a dead letter is none that was seen: of the versions in the cache that lack one, which are these?
+    async fn know_the_dead(&self, sights: &mut HashMap<Box<str>, Sight>) -> anyhow::Result<()> {
+        let name = self.table.entity().name();
+        for (id, sight) in sights.iter_mut().filter(|(_, sight)| judge(sight).contains(&Difference::LoggedWithoutEvent))
+        {
+            if let Some(InCache::Record { seen, .. }) = sight.cached {
+                let asked = self.database.is_dead(name, id, seen.version).await;
+                sight.dead = asked.context("the dead letters cannot be read")?;
+            }
+        }
+        Ok(())
     }
 
     /// The suspects' events from the first fixed point to the end.
@@ -113,7 +128,7 @@ impl Comparison {
                 } else {
                     &mut behind.after
                 };
-                *newest = Some(Seen::newest(*newest, seen));
+                *newest = Some(InTopic::joined(*newest, InTopic::of(seen)));
                 if versions.contains(&seen.version) && behind.exact.iter().all(|known| known.version != seen.version) {
                     behind.exact.push(seen);
                 }
@@ -126,7 +141,7 @@ impl Comparison {
 
 /// Did the last look see the same, so that nothing was on its way? Where an event stands beside the fixed point says nothing.
 fn stands(before: Option<&Sight>, now: &Sight) -> bool {
-    let newest = |sight: &Sight| [sight.topic, sight.tail].into_iter().flatten().map(|event| event.version).max();
+    let newest = |sight: &Sight| sight.newest_in_topic().map(|event| event.version);
     before.is_some_and(|before| {
         before.row == now.row
             && before.cached == now.cached

@@ -35,7 +35,7 @@ pub(crate) use gather::ask;
 pub(crate) use report::Compared;
 
 use judge::{Sight, judge};
-use seen::{InCache, Seen};
+use seen::{InCache, InTopic, Seen};
 use spill::{BUCKETS, Heap, Part};
 
 /// What a comparison may take.
@@ -69,8 +69,8 @@ pub(crate) struct Comparison {
 /// A record that did not agree when it was last looked at.
 #[derive(Debug)]
 struct Suspect {
-    /// Its newest event before the first fixed point.
-    topic: Option<Seen>,
+    /// Its events before the first fixed point.
+    topic: Option<InTopic>,
     /// What the last look saw; none in the first, which saw less.
     sight: Option<Sight>,
 }
@@ -131,8 +131,8 @@ impl Comparison {
 
 /// What the first look has of each source.
 struct Heaps {
-    topic: Heap<Seen>,
-    tail: Heap<Seen>,
+    topic: Heap<InTopic>,
+    tail: Heap<InTopic>,
     rows: Heap<Seen>,
     cached: Heap<InCache>,
 }
@@ -169,6 +169,7 @@ impl Heaps {
                 exact: Vec::new(),
                 row: rows.remove(&id),
                 cached: cached.remove(&id),
+                dead: false,
                 purged,
             };
             if !judge(&sight).is_empty() {

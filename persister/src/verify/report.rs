@@ -78,7 +78,7 @@ impl Compared {
             let sentences: Vec<_> = differences.iter().map(|difference| difference.sentence()).collect();
             // Into a String this cannot fail.
             writeln!(text, "{entity} {id}: {}", sentences.join("; ")).ok();
-            let topic = [sight.topic, sight.tail].into_iter().flatten().max_by_key(|event| event.version);
+            let topic = sight.newest_in_topic();
             writeln!(
                 text,
                 "    topic {}\n    table {}\n    cache {}",
@@ -109,7 +109,7 @@ impl Compared {
 
     pub(crate) fn json(&self, most: usize) -> Value {
         let different = self.different.iter().take(most).map(|Different { id, differences, sight }| {
-            let topic = [sight.topic, sight.tail].into_iter().flatten().max_by_key(|event| event.version);
+            let topic = sight.newest_in_topic();
             json!({
                 "id": id,
                 "differences": differences.iter().map(|difference| difference.as_str()).collect::<Vec<_>>(),

@@ -23,6 +23,14 @@ pub(crate) struct Seen {
     pub(crate) content: Content,
 }
 
+/// What the topic has of a record: its newest event, and whether that is its last one, which alone compaction keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InTopic {
+    pub(crate) seen: Seen,
+    /// The last event is older than that.
+    pub(crate) tail_behind: bool,
+}
+
 /// What the cache has of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InCache {
@@ -58,6 +66,24 @@ impl Seen {
     /// The newer of two; of two events of one version the earlier, as the table keeps it.
     pub(crate) fn newest(known: Option<Self>, next: Self) -> Self {
         known.filter(|known| known.version >= next.version).unwrap_or(next)
+    }
+}
+
+impl InTopic {
+    /// The first event.
+    pub(crate) fn of(seen: Seen) -> Self {
+        Self { seen, tail_behind: false }
+    }
+
+    /// Some events and others behind them.
+    pub(crate) fn then(self, next: Self) -> Self {
+        let seen = Seen::newest(Some(self.seen), next.seen);
+        Self { seen, tail_behind: next.tail_behind || next.seen.version < seen.version }
+    }
+
+    /// Some events, where there were any, and others behind them.
+    pub(crate) fn joined(known: Option<Self>, next: Self) -> Self {
+        known.map_or(next, |known| known.then(next))
     }
 }
 

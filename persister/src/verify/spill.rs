@@ -12,7 +12,7 @@ use std::path::Path;
 use cache::State;
 use record::Version;
 
-use super::seen::{Content, DIGEST, InCache, Seen};
+use super::seen::{Content, DIGEST, InCache, InTopic, Seen};
 
 /// Files of one source.
 pub(crate) const BUCKETS: u64 = 64;
@@ -170,6 +170,22 @@ impl Spilled for Seen {
     }
 }
 
+const TAIL_BEHIND: u8 = 1;
+
+impl Spilled for InTopic {
+    fn fold(known: Self, next: Self) -> Self {
+        known.then(next)
+    }
+
+    fn put(self) -> [u8; SIZE] {
+        put(self.seen, if self.tail_behind { TAIL_BEHIND } else { 0 })
+    }
+
+    fn get(bytes: [u8; SIZE]) -> Option<Self> {
+        get(bytes).map(|(seen, flags)| Self { seen, tail_behind: flags & TAIL_BEHIND != 0 })
+    }
+}
+
 const STATES: [State; 3] = [State::Cached, State::Logged, State::Persisted];
 const ORPHAN: u8 = 3;
 const IN_OUTBOX: u8 = 4;
@@ -232,6 +248,33 @@ mod tests {
         fn what_was_put_comes_back(seen in seen(), cached in in_cache()) {
             prop_assert_eq!(Seen::get(seen.put()), Some(seen));
             prop_assert_eq!(InCache::get(cached.put()), Some(cached));
+            for tail_behind in [false, true] {
+                let topic = InTopic { seen, tail_behind };
+                prop_assert_eq!(InTopic::get(topic.put()), Some(topic));
+            }
+        }
+
+        /// However few are held: what is remembered of an id is its newest event, and whether its last one is older.
+        #[test]
+        fn r13_of_each_id_it_is_known_whether_its_last_event_is_its_newest(
+            items in proptest::collection::vec((0u16..6, seen()), 0..100), most in 1usize..8
+        ) {
+            let mut spill = Spill::new(most, &std::env::temp_dir()).unwrap();
+            let mut events: HashMap<String, Vec<Version>> = HashMap::new();
+            for (id, item) in &items {
+                let id = format!("id{id}");
+                spill.add(&id, InTopic::of(*item)).unwrap();
+                events.entry(id).or_default().push(item.version);
+            }
+            let mut heap = spill.finish().unwrap();
+            for bucket in 0..BUCKETS {
+                for (id, item) in heap.load(bucket, Part { index: 0, of: 1 }).unwrap() {
+                    let all = events.remove(&*id).unwrap();
+                    prop_assert_eq!(Some(&item.seen.version), all.iter().max());
+                    prop_assert_eq!(item.tail_behind, all.last() != all.iter().max(), "{:?}", all);
+                }
+            }
+            prop_assert!(events.is_empty());
         }
 
         #[test]

@@ -119,24 +119,69 @@ async fn r18_a_purge_takes_tombstones_up_to_the_mark_and_nothing_else() {
     assert!(!house.table.is_empty().await.unwrap());
 }
 
+/// A table that was rightly purged of everything must not look like one that somebody emptied.
+#[tokio::test]
+async fn r18_a_purge_never_takes_the_last_row_and_what_stays_goes_once_another_has_come() {
+    let house = House::of(THING).await;
+    let mark = at(9).mark_below().unwrap();
+    house.table.raise_mark(mark).await.unwrap();
+    let purge = async |most| {
+        let (mut behind, mut deleted) = (String::new(), 0);
+        loop {
+            let chunk = house.table.purge_chunk(&behind, mark, most).await.unwrap();
+            deleted += chunk.deleted;
+            let Some(last) = chunk.last else { return deleted };
+            behind = last;
+        }
+    };
+    let left = async || house.rows().await.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    let database = crate::house::database(&house.accounts.persister);
+    assert!(database.is_emptied("things").await.unwrap(), "there never was a row");
+    for most in [1, 2, 3, 4] {
+        house.sql("UPDATE _write_behind_entities SET purged = 0").await;
+        house.apply(&[delete("a", 1, 1), delete("b", 2, 2), delete("c", 3, 3)]).await;
+        house.table.raise_mark(mark).await.unwrap();
+        assert_eq!((purge(most).await, left().await), (2, vec!["c".to_owned()]), "in steps of {most}");
+        assert!(!database.is_emptied("things").await.unwrap());
+    }
+    house.apply(&[house.put("d", 10, 4, "new")]).await;
+    assert_eq!((purge(4).await, left().await), (1, vec!["d".to_owned()]));
+}
+
+/// Without FOR UPDATE, the answer would be the mark that this one knew, below the one in force.
+#[tokio::test]
+async fn r18_of_two_who_raise_the_mark_at_once_both_learn_of_the_higher_one() {
+    let server = hurt().await;
+    let house = house_on(&server).await;
+    let mut other = house.session().await;
+    other.execute("START TRANSACTION").await.unwrap();
+    other.execute("UPDATE _write_behind_entities SET purged = 16 * 9 - 1").await.unwrap();
+    let committing = async {
+        house.until_a_lock_is_waited_for().await;
+        other.execute("COMMIT").await.unwrap();
+    };
+    let (raised, ()) = join(house.table.raise_mark(at(6).mark_below().unwrap()), committing).await;
+    assert_eq!(raised.unwrap(), at(9).mark_below().unwrap(), "the answer is not the mark in force");
+}
+
 /// d11, k14: the delete arrives first and is purged, then the put that it deleted.
 #[tokio::test]
 async fn d11_a_put_from_before_a_purged_delete_makes_no_row() {
     let house = House::of(THING).await;
-    house.apply(&[delete("a", 3, 1)]).await;
+    house.apply(&[delete("a", 3, 1), house.put("z", 1, 1, "stays")]).await;
     let mark = at(4).mark_below().unwrap();
     house.table.raise_mark(mark).await.unwrap();
     assert_eq!(house.table.purge_chunk("", mark, 100).await.unwrap().deleted, 1);
     let held = house.apply(&[house.put("a", 2, 2, "late")]).await;
     assert_eq!(held, [Some(Held { version: mark, offset: -1, fresh: false })]);
-    assert_eq!(house.rows().await, [], "a deleted record came back");
+    assert_eq!(house.rows().await, [Stored::live("z", "stays", 1, 1)], "a deleted record came back");
 }
 
 #[tokio::test]
 async fn a_tombstone_that_is_written_again_while_it_is_purged_stays() {
     let server = hurt().await;
     let house = house_on(&server).await;
-    house.apply(&[delete("a", 3, 1), delete("b", 3, 1)]).await;
+    house.apply(&[delete("a", 3, 1), delete("b", 3, 1), house.put("z", 1, 1, "stays")]).await;
     let mark = at(4).mark_below().unwrap();
     let mut lane = house.session().await;
     lane.execute("START TRANSACTION").await.unwrap();
@@ -148,7 +193,7 @@ async fn a_tombstone_that_is_written_again_while_it_is_purged_stays() {
     let (purged, ()) = join(house.table.purge_chunk("", mark, 100), committing).await;
     assert_eq!(purged.unwrap().deleted, 1);
     let left: Vec<String> = house.rows().await.into_iter().map(|row| row.id).collect();
-    assert_eq!(left, ["a"], "a purge deleted a record that had just been written");
+    assert_eq!(left, ["a", "z"], "a purge deleted a record that had just been written");
 }
 
 /// What the sweep settles by: R14's h, for many at once, by an account that may only read.

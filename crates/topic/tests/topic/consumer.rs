@@ -41,22 +41,6 @@ fn a_message_comes_with_its_bytes_and_headers() {
 }
 
 #[test]
-fn the_next_member_begins_at_what_was_given_in_the_revoke() {
-    let (settings, _) = filled("handed-over", 1, 20);
-    let mut first = member(&settings, "handed-over");
-    first.receive(20);
-    first.notes().done.lock().unwrap().insert(0, 12);
-    let calls = first.leave();
-    let expected =
-        [Call::Assigned(BTreeSet::from([0])), Call::Revoked(BTreeSet::from([0]), false), Call::Committed(0, Ok(12))];
-    assert_eq!(calls, expected, "one commit, inside the revoke, told once");
-    let mut second = member(&settings, "handed-over");
-    second.receive(8);
-    assert_eq!(second.received[0], (0, 12));
-    second.receive_nothing(Duration::from_millis(200));
-}
-
-#[test]
 fn what_was_received_but_not_given_in_the_revoke_comes_again() {
     let (settings, _) = filled("received-only", 1, 5);
     let mut first = member(&settings, "received-only");

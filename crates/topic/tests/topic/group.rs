@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use service::FailureClass;
-use topic::{GroupProtocol, KafkaSettings, MemberSettings, TopicError};
+use topic::{GroupProtocol, KafkaSettings, MemberSettings, Reader, TopicError};
 
 use crate::member::{Call, Member, defaults, member, member_with};
 use crate::support::{commit, committed, filled, until};
@@ -70,19 +70,55 @@ fn a_static_member_whose_name_another_takes_is_told_that_it_is_none_any_more_and
     second.receive(5);
 }
 
+/// Of a group with members nothing of their offsets may be moved from outside, whoever shares out its partitions.
+fn is_seen_from_outside(protocol: GroupProtocol, topic: &str) {
+    let (settings, _) = filled(topic, 2, 20);
+    let reader = Reader::new(&settings, "test", topic).unwrap();
+    assert!(reader.group_is_empty().unwrap(), "a group that nobody was ever in");
+    let mut member = member_with(&settings, topic, MemberSettings { group_protocol: protocol, ..defaults() });
+    member.until("it is a member", |member| member.notes().assigned_now().len() == 2);
+    assert!(!reader.group_is_empty().unwrap(), "a member was not seen");
+    member.receive(20);
+    member.notes().done.lock().unwrap().extend([(0, 3), (1, 4)]);
+    member.leave();
+    until("it is empty again", || reader.group_is_empty().unwrap());
+    assert_eq!(committed(&settings, topic, 2), BTreeMap::from([(0, 3), (1, 4)]), "to ask has moved an offset");
+}
+
 #[test]
-fn kip_848_a_member_hands_over_by_revoke_and_the_next_one_begins_there() {
-    let (settings, _) = filled("broker-handed", 1, 20);
-    let mut first = by_broker(&settings, "broker-handed");
+fn a_group_with_a_member_is_not_empty_under_the_classic_protocol() {
+    is_seen_from_outside(GroupProtocol::Classic, "seen-classic");
+}
+
+#[test]
+fn kip_848_a_group_with_a_member_is_not_empty() {
+    is_seen_from_outside(GroupProtocol::Consumer, "seen-broker");
+}
+
+fn hands_over(protocol: GroupProtocol, topic: &str) {
+    let (settings, _) = filled(topic, 1, 20);
+    let member = || member_with(&settings, topic, MemberSettings { group_protocol: protocol, ..defaults() });
+    let mut first = member();
     first.receive(20);
     first.notes().done.lock().unwrap().insert(0, 12);
     let calls = first.leave();
     let expected =
         [Call::Assigned(BTreeSet::from([0])), Call::Revoked(BTreeSet::from([0]), false), Call::Committed(0, Ok(12))];
     assert_eq!(calls, expected, "one commit, inside the revoke, told once");
-    let mut second = by_broker(&settings, "broker-handed");
+    let mut second = member();
     second.receive(8);
-    assert_eq!(second.received[0], (0, 12));
+    assert_eq!(second.received[0], (0, 12), "the next member begins elsewhere");
+    second.receive_nothing(Duration::from_millis(200));
+}
+
+#[test]
+fn g7_a_member_hands_over_in_the_revoke_and_the_next_one_begins_there() {
+    hands_over(GroupProtocol::Classic, "handed-over");
+}
+
+#[test]
+fn kip_848_a_member_hands_over_in_the_revoke_and_the_next_one_begins_there() {
+    hands_over(GroupProtocol::Consumer, "broker-handed");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use service::clock;
 use topic::{Bounds, Publisher, Reader, Stretch};
 
@@ -40,10 +41,47 @@ fn a_stretch_gives_what_lies_in_it_in_order_and_ends_while_more_is_written() {
     let part = BTreeMap::from([(1, (2, 5)), (2, (3, 3))]);
     let offsets: Vec<_> = read(&mut reader, &part).into_iter().map(|(number, offset, _)| (number, offset)).collect();
     assert_eq!(offsets, [(1, 2), (1, 3), (1, 4)]);
-    // To the very end of the partitions, of which one is empty from there.
-    let rest: Stretch =
-        reader.bounds().unwrap().into_iter().map(|(number, b)| (number, (b.end - 1, b.end + 5))).collect();
-    assert_eq!(read(&mut reader, &rest).len(), 3, "an end that nobody reaches is the end of the partition");
+}
+
+/// As where a leader has changed, or the topic was made anew: the end that is met is not the end that there was.
+#[test]
+fn an_end_before_the_stretch_has_ended_is_waited_out_and_never_believed() {
+    let settings = topic("reader-end", 1);
+    let publisher = Publisher::new(&settings).unwrap();
+    let events = |from: u64, to: u64| (from..=to).map(|n| upsert(&n.to_string(), n * 16)).collect::<Vec<_>>();
+    publish_all(&publisher, "reader-end", &events(1, 10));
+    let mut reader = Reader::new(&settings, "test", "reader-end").unwrap().with_patience(Duration::from_secs(3));
+    let stretch = BTreeMap::from([(0, (5, 12))]);
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(1500));
+        publish_all(&publisher, "reader-end", &events(11, 13));
+    });
+    let offsets: Vec<_> = read(&mut reader, &stretch).into_iter().map(|(_, offset, _)| offset).collect();
+    assert_eq!(offsets, (5..12).collect::<Vec<_>>(), "an end that was met too early was believed");
+    later.join().unwrap();
+    reader.begin(&BTreeMap::from([(0, (11, 20))])).unwrap();
+    let mut read = || reader.read().map(|event| event.map(|(_, envelope)| envelope.offset));
+    assert_eq!([read().unwrap(), read().unwrap()], [Some(11), Some(12)]);
+    assert!(read().is_err(), "a stretch that is not there was read to its end");
+}
+
+/// The last offsets of a partition may be no events: here the mark of a transaction of somebody else.
+#[test]
+fn a_stretch_whose_last_offsets_are_no_events_ends() {
+    let settings = topic("reader-hole", 1);
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", &settings.kafka_brokers)
+        .set("transactional.id", "reader-hole")
+        .create()
+        .unwrap();
+    producer.init_transactions(Duration::from_secs(20)).unwrap();
+    producer.begin_transaction().unwrap();
+    producer.send(BaseRecord::to("reader-hole").key("1").payload("text")).unwrap();
+    producer.commit_transaction(Duration::from_secs(20)).unwrap();
+    let mut reader = Reader::new(&settings, "test", "reader-hole").unwrap().with_patience(Duration::from_secs(20));
+    let Bounds { low, end } = reader.bounds().unwrap()[&0];
+    assert_eq!((low, end), (0, 2), "an event and a mark");
+    assert_eq!(read(&mut reader, &BTreeMap::from([(0, (low, end))])).len(), 1);
 }
 
 #[test]
@@ -56,7 +94,7 @@ fn a_reader_is_no_member_and_moves_no_offset() {
     assert_eq!(reader.committed([0, 1]).unwrap(), BTreeMap::from([(0, Some(3)), (1, None)]));
     let whole = reader.bounds().unwrap().into_iter().map(|(number, b)| (number, (b.low, b.end))).collect();
     assert_eq!(read(&mut reader, &whole).len(), 20);
-    assert_eq!(reader.members().unwrap(), 0, "the reader has joined the group");
+    assert!(reader.group_is_empty().unwrap(), "the reader has joined the group");
     drop(reader);
     assert_eq!(committed(&settings, "reader-group", 2), BTreeMap::from([(0, 3)]), "the reader has committed");
 }

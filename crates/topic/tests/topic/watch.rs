@@ -49,6 +49,18 @@ impl Watching {
     }
 }
 
+/// On one thread: the task that looks has not been begun.
+#[tokio::test]
+async fn r17_nothing_is_published_before_the_first_look() {
+    let settings = tokio::task::spawn_blocking(|| topic("watched-early", 1)).await.unwrap();
+    let publisher = Publisher::new(&settings).unwrap();
+    let topics = vec!["watched-early".to_owned()];
+    topic::watch::supervise(settings, topics, publisher.clone(), dependency(), &service::Supervisor::new());
+    let event = upsert("1", birth(1));
+    let sent = publisher.send(outgoing("watched-early", &event), |_| ());
+    assert!(matches!(sent, Err(TopicError::Unchecked)), "{sent:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn right_topics_make_kafka_count_as_there() {
     let settings = tokio::task::spawn_blocking(|| topic("watched", 1)).await.unwrap();
