@@ -2,74 +2,153 @@
 
 use std::sync::Arc;
 
-use cache::{Cache, Cached, Content, Entry, Lease, Looked, State};
-use record::{Change, Entity, RecordId, Version};
+use cache::{Cache, CacheError, Cached, Content, Entry, Lease, Looked, State};
+use record::{Change, Entity, RecordId, StoredFault, Version};
+use service::FailureClass;
 use table::{EntityTable, StoredRow, TableError};
+use tokio::time::{Instant, timeout_at};
+
+/// What a client is told of a record.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) source: Source,
+    /// `None`: the source knows of no such record.
+    pub(crate) found: Option<Found>,
+}
+
+/// Where an answer comes from, and so what it can vouch for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The newest version that was written through the cache.
+    Cache,
+    /// The cache was asked, and has nothing newer than the row.
+    Table,
+    /// The cache is away or in doubt: a newer version may be on its way to the table.
+    TableUnchecked,
+}
 
 /// A record as a client sees it.
 #[derive(Debug)]
 pub(crate) struct Found {
+    /// Its newest version there, also where that is a deletion.
     pub(crate) version: Version,
     pub(crate) state: State,
-    /// The fields as one JSON object, without the id.
-    pub(crate) json: String,
+    /// The fields as one JSON object, without the id; `None`: it is deleted.
+    pub(crate) json: Option<String>,
 }
 
 /// Why a record can be neither shown nor denied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
+    #[error("the cache may have a newer version than the table and does not answer")]
+    Cache(#[source] CacheError),
     #[error("the record is not cached and the database cannot be asked")]
     Table(#[from] TableError),
     #[error("the cached record does not fit its schema: {0}")]
-    Stored(#[from] record::StoredFault),
+    Stored(#[from] StoredFault),
 }
 
-/// What is known of a record once the cache was asked, and the table where the cache had nothing.
+/// What a precondition is decided on, once the cache has missed it.
 #[derive(Debug)]
 pub(crate) enum Brought {
-    /// This. If the cache could be filled it has it, too.
-    Here(Cached),
-    /// There is no row, and there was nothing in the cache when it gave the lease.
+    /// The row is in the cache, if nobody was faster.
+    Here,
+    /// There is no row, and there was nothing in the cache when it gave the lease; without one the cache is in doubt.
     Nowhere(Option<Lease>),
+    /// Redis keeps no lease.
+    Unleased(FailureClass),
 }
 
-/// The newest version that cache or table have; `None` where there is no record or it is deleted.
-pub(crate) async fn read(cache: &Cache, table: &EntityTable, id: &RecordId) -> Result<Option<Found>, ReadError> {
-    match bring(cache, table, id).await? {
-        Brought::Here(cached) => shown(table.entity(), cached).map_err(Into::into),
-        Brought::Nowhere(_) => Ok(None),
+impl Source {
+    /// As the answer names it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Table => "table",
+            Self::TableUnchecked => "table-unchecked",
+        }
     }
 }
 
-/// R12: the cache, else the row, and the row into the cache.
+/// R12: the newest version that the cache has, else the row. The row is asked without the cache only where Redis is known to
+/// be away: for a connection that has just broken, or is not there yet, this waits until `until`.
+///
+/// # Cancellation
+/// Whatever was done stands, and nothing is left half-done.
+pub(crate) async fn read(
+    cache: &Cache,
+    table: &EntityTable,
+    id: &RecordId,
+    until: Instant,
+) -> Result<Answer, ReadError> {
+    let entity = table.entity();
+    let (source, lease) = match look(cache, entity, id, until).await? {
+        Some(Looked::Hit(cached)) => {
+            return Ok(Answer { source: Source::Cache, found: Some(shown(entity, cached)?) });
+        }
+        Some(Looked::Miss(Some(lease))) => (Source::Table, Some(lease)),
+        Some(Looked::Unleased(FailureClass::Saturated)) => (Source::Table, None),
+        Some(Looked::Miss(None) | Looked::Unleased(_)) | None => (Source::TableUnchecked, None),
+    };
+    let Some(row) = table.select(id).await? else { return Ok(Answer { source, found: None }) };
+    let cached = persisted(entity, row);
+    if let Some(lease) = lease {
+        fill(cache, &lease, entry(entity, id, &cached)).await;
+    }
+    Ok(Answer { source, found: Some(shown(entity, cached)?) })
+}
+
+/// `None`: Redis is away.
+async fn look(cache: &Cache, entity: &Entity, id: &RecordId, until: Instant) -> Result<Option<Looked>, ReadError> {
+    loop {
+        let error = match cache.look(entity.name(), id).await {
+            Ok(looked) => return Ok(Some(looked)),
+            Err(error) => error,
+        };
+        // Where Redis is there and refuses, waiting for it is no use.
+        if !matches!(error, CacheError::Away | CacheError::Unanswered(_)) || Instant::now() >= until {
+            return Err(ReadError::Cache(error));
+        }
+        match timeout_at(until, cache.is_there()).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(_) => return Err(ReadError::Cache(error)),
+        }
+    }
+}
+/// R12, for a precondition: the row into the cache, or the lease under which there is none.
 pub(crate) async fn bring(cache: &Cache, table: &EntityTable, id: &RecordId) -> Result<Brought, ReadError> {
     let entity = table.entity();
-    let lease = match cache.look(entity.name(), id).await {
-        Ok(Looked::Hit(cached)) => return Ok(Brought::Here(cached)),
-        Ok(Looked::Miss(lease)) => lease,
-        // Without Redis the row answers; nothing can be filled.
-        Err(error) => {
-            tracing::debug!(%error, "lookup");
-            None
-        }
+    let lease = match cache.look(entity.name(), id).await.map_err(ReadError::Cache)? {
+        Looked::Hit(_) => return Ok(Brought::Here),
+        Looked::Miss(None) => return Ok(Brought::Nowhere(None)),
+        Looked::Miss(Some(lease)) => lease,
+        Looked::Unleased(class) => return Ok(Brought::Unleased(class)),
     };
-    let Some(row) = table.select(id).await? else { return Ok(Brought::Nowhere(lease)) };
-    let StoredRow { version, record } = row;
-    let content = match &record {
-        Some(record) => {
-            let mut text = String::new();
-            entity.write_json(record, &mut text);
-            Content::Json { text, schema: entity.newest_id() }
-        }
-        None => Content::Tombstone,
-    };
-    if let Some(lease) = lease {
-        let entry = Entry { entity: entity.name().to_owned(), id: id.clone(), version, content: content.clone() };
-        if let Err(error) = cache.fill(&lease, &entry).await {
-            tracing::debug!(%error, "a row that was read could not be cached");
-        }
+    let Some(row) = table.select(id).await? else { return Ok(Brought::Nowhere(Some(lease))) };
+    fill(cache, &lease, entry(entity, id, &persisted(entity, row))).await;
+    Ok(Brought::Here)
+}
+
+/// Only under the lease; and not at all is no harm.
+async fn fill(cache: &Cache, lease: &Lease, entry: Entry) {
+    if let Err(error) = cache.fill(lease, &entry).await {
+        tracing::debug!(%error, "a row that was read could not be cached");
     }
-    Ok(Brought::Here(Cached { version, state: State::Persisted, content }))
+}
+
+fn entry(entity: &Entity, id: &RecordId, cached: &Cached) -> Entry {
+    let Cached { version, content, .. } = cached.clone();
+    Entry { entity: entity.name().to_owned(), id: id.clone(), version, content }
+}
+
+fn persisted(entity: &Entity, row: StoredRow) -> Cached {
+    let content = row.record.map_or(Content::Tombstone, |record| {
+        let mut text = String::new();
+        entity.write_json(&record, &mut text);
+        Content::Json { text, schema: entity.newest_id() }
+    });
+    Cached { version: row.version, state: State::Persisted, content }
 }
 
 /// What an event says that brings this content to the topic, `None` where this build does not understand it.
@@ -90,16 +169,16 @@ pub(crate) fn change(entity: &Entity, content: Content) -> Option<Change<'static
 }
 
 /// In the newest shape, whichever version of the schema wrote it.
-fn shown(entity: &Arc<Entity>, cached: Cached) -> Result<Option<Found>, record::StoredFault> {
+fn shown(entity: &Arc<Entity>, cached: Cached) -> Result<Found, StoredFault> {
     let Cached { version, state, content } = cached;
     let json = match content {
-        Content::Tombstone => return Ok(None),
-        Content::Json { text, schema } if schema == entity.newest_id() => text,
+        Content::Tombstone => None,
+        Content::Json { text, schema } if schema == entity.newest_id() => Some(text),
         Content::Json { text, schema } => {
             let mut json = String::new();
             entity.write_json(&entity.parse_stored(schema, &text)?, &mut json);
-            json
+            Some(json)
         }
     };
-    Ok(Some(Found { version, state, json }))
+    Ok(Found { version, state, json })
 }

@@ -211,6 +211,11 @@ impl Settings {
             "--incomplete-grace-ms must be longer than --answer-deadline-ms and --produce-deadline-ms together (PROTOCOL R16)"
                 .to_owned()
         });
+        found.demand(self.redis.fill_lease_ms < self.incomplete_grace_ms, || {
+            "--fill-lease-ms must be shorter than --incomplete-grace-ms: a lease from before a loss would outlive the doubt \
+             (PROTOCOL R12)"
+                .to_owned()
+        });
         // An event is the body in another form, plus key, frame and headers.
         found.demand(self.kafka.event_bytes_most >= self.body_bytes_most.saturating_add(65_536), || {
             "--event-bytes-most must be at least --body-bytes-most plus 65536".to_owned()
@@ -344,6 +349,8 @@ mod tests {
         let faults = |flag: &str| found(&[flag]).faults.join("\n");
         assert!(faults("--incomplete-grace-ms=12000").contains("--incomplete-grace-ms must be longer"));
         assert_eq!(faults("--incomplete-grace-ms=12001"), "");
+        assert!(faults("--fill-lease-ms=30000").contains("--fill-lease-ms must be shorter than --incomplete-grace-ms"));
+        assert_eq!(faults("--fill-lease-ms=29999"), "");
         assert!(faults("--sweep-after-ms=12000").contains("--relay-after-ms must be shorter than --sweep-after-ms"));
         assert!(faults("--settled-ttl-s=30").contains("--sweep-after-ms must be shorter than --settled-ttl-s"));
     }

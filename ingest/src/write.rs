@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cache::{Cache, Content, Lease, Logged, Precondition, State, WriteQueue, Written};
 use record::Version;
-use service::{Backoff, Dependency, clock};
+use service::{Backoff, Dependency, FailureClass, clock};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use topic::{KafkaSettings, Publisher};
@@ -19,7 +19,7 @@ use crate::clock::{ClockWatch, Verdict};
 use crate::intent::{Accepted, How, Intent, Refusal};
 use crate::metrics::IngestMetrics;
 use crate::publish::Fate;
-use crate::read::{self, Brought};
+use crate::read::{self, Brought, ReadError};
 
 /// Everything that a write passes through. One per process, shared by its handlers.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl WritePath {
             self.metrics.store.observe(read.elapsed().as_secs_f64());
             match answer {
                 Ok(Written::Absent) => {
-                    // Every reader takes the lease over: many who want the same would keep each other from it for ever.
+                    // A lease may end, or a write come, at any moment between the two.
                     match &mut contended {
                         None => contended = Some(Backoff::new(Duration::from_millis(4), Duration::from_millis(200))),
                         Some(backoff) => tokio::time::sleep(backoff.next(rand::random())).await,
@@ -124,8 +124,10 @@ impl WritePath {
     /// believes that the record is nowhere for as long as no write and no settle has taken it away.
     async fn bring(&self, intent: &Intent) -> Result<Option<Lease>, Refusal> {
         match read::bring(&self.cache, &intent.table, &intent.id).await {
-            Ok(Brought::Here(_)) => Ok(None),
+            Ok(Brought::Here) => Ok(None),
             Ok(Brought::Nowhere(lease)) => Ok(lease),
+            Ok(Brought::Unleased(FailureClass::Saturated)) => Err(Refusal::Full),
+            Ok(Brought::Unleased(_)) | Err(ReadError::Cache(_)) => Err(Refusal::CacheAway),
             Err(error) => {
                 tracing::debug!(%error, "a precondition's row");
                 Err(Refusal::RowUnknown)

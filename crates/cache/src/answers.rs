@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use record::{RecordId, SchemaId, Version};
+use service::FailureClass;
 
 use crate::keys::Shard;
 
@@ -195,11 +196,15 @@ pub struct Cached {
 pub enum Looked {
     /// Here it is.
     Hit(Cached),
-    /// Not here: read the row, and with a lease fill it in.
+    /// Not here: read the row, and with a lease fill it in. Without one the cache is in doubt itself: a newer version than
+    /// the row's may be on its way to the table.
     Miss(Option<Lease>),
+    /// Not here, and Redis refuses to keep a lease: what kind of refusal that is.
+    Unleased(FailureClass),
 }
 
-/// A reader's permission to fill one record, until a write or a settle takes it away.
+/// A reader's permission to fill one record, until a write or a settle takes it away; with the epoch that it was given in.
+/// Readers at the same time have one together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease(pub(crate) String);
 

@@ -171,7 +171,7 @@ impl Cache {
     /// R12: the record, or a lease to fill it.
     ///
     /// # Errors
-    /// [`CacheError`]; a reader then reads the row and fills nothing.
+    /// [`CacheError`]: the cache may have the record or not.
     pub async fn look(&self, entity: &str, id: &record::RecordId) -> Result<Looked, CacheError> {
         let member = member(entity, id);
         let shard = Shard::of(&member);
@@ -180,11 +180,17 @@ impl Cache {
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.epoch()).key(shard.incomplete());
         call.arg(self.connector.epoch()).arg(&token).arg(millis(self.settings.fill_lease_ms));
         let answer: Vec<Value> = self.call(&call).await?;
-        let (looked, met) = looked(answer, token)?;
+        let (looked, met) = looked(answer)?;
         if !met {
             self.connector.meet_again_soon();
         }
         Ok(looked)
+    }
+
+    /// Waits until Redis is there (`true`) or known to be away (`false`): after a connection has broken, and before the first
+    /// one, it is neither. Ends within the time that an attempt to connect may take.
+    pub async fn is_there(&self) -> bool {
+        self.connector.is_there().await
     }
 
     /// R12: puts a row into the cache if the lease still stands. Says whether it did.
@@ -197,7 +203,8 @@ impl Cache {
         let (payload, deleted, schema) = stored(&entry.content);
         let mut call = self.scripts.fill.prepare_invoke();
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.last()).key(shard.epoch());
-        call.arg(self.connector.epoch()).arg(&lease.0).arg(entry.version.get()).arg(payload).arg(deleted).arg(schema);
+        call.key(shard.incomplete());
+        call.arg(&lease.0).arg(entry.version.get()).arg(payload).arg(deleted).arg(schema);
         call.arg(millis(self.settings.settled_ttl_s));
         self.call(&call).await
     }

@@ -63,6 +63,8 @@ pub struct Connector {
     timeout: Duration,
     observer: Observer,
     current: watch::Sender<Option<Live>>,
+    /// Connecting has failed since there was a connection.
+    gone: watch::Sender<bool>,
     broken: Arc<AtomicU64>,
     stranger: Arc<AtomicBool>,
     look_again: Arc<Notify>,
@@ -88,6 +90,7 @@ impl Connector {
             timeout: settings.redis_timeout_ms,
             observer,
             current: watch::Sender::new(None),
+            gone: watch::Sender::new(false),
             broken: Arc::default(),
             stranger: Arc::default(),
             look_again: Arc::default(),
@@ -120,12 +123,16 @@ impl Connector {
                 Ok(connection) => {
                     backoff.reset();
                     self.current.send_replace(Some(Live { connection: connection.clone(), number }));
+                    self.gone.send_replace(false);
                     let used = self.probe_until_broken(connection, number, redis, stopping).await;
                     self.current.send_replace(None);
                     used?;
                     redis.away("the connection broke");
                 }
-                Err(error) => redis.away(error),
+                Err(error) => {
+                    redis.away(error);
+                    self.gone.send_replace(true);
+                }
             }
             if stopping.is_cancelled() {
                 break;
@@ -141,6 +148,16 @@ impl Connector {
     /// The connection in use.
     pub(crate) fn connection(&self) -> Result<(MultiplexedConnection, u64), CacheError> {
         self.current.borrow().as_ref().map(|live| (live.connection.clone(), live.number)).ok_or(CacheError::Away)
+    }
+
+    /// Waits until there is a connection, or connecting has failed.
+    pub(crate) async fn is_there(&self) -> bool {
+        let (mut current, mut gone) = (self.current.subscribe(), self.gone.subscribe());
+        tokio::select! {
+            biased;
+            there = current.wait_for(Option::is_some) => there.is_ok(),
+            _ = gone.wait_for(|gone| *gone) => false,
+        }
     }
 
     /// Classifies a failed call on connection `number`. A connection that gave no answer, or leads to a replica, is

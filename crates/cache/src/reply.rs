@@ -50,11 +50,14 @@ pub(crate) fn written(answer: Value) -> Result<Written, CacheError> {
         "OK" => Ok(Written::New(version(next()?)?)),
         "HIT" => {
             let (version, state) = (version(next()?)?, state(next()?)?);
-            let stored = next().and_then(|payload| Ok((payload, next()?, next()?)));
-            let content = stored.ok().map(|(payload, deleted, schema)| {
-                content(parse(payload)?, &parse::<String>(deleted)?, &parse::<String>(schema)?)
-            });
-            Ok(Written::Repeated { version, state, content: content.transpose()? })
+            let content = match next() {
+                Ok(payload) => {
+                    let (deleted, schema): (String, String) = (parse(next()?)?, parse(next()?)?);
+                    Some(content(parse(payload)?, &deleted, &schema)?)
+                }
+                Err(_) => None,
+            };
+            Ok(Written::Repeated { version, state, content })
         }
         "MOVED" => Ok(Written::Overtaken(version(next()?)?)),
         "MISMATCH" => Ok(Written::Mismatch),
@@ -75,7 +78,7 @@ pub(crate) fn written(answer: Value) -> Result<Written, CacheError> {
 }
 
 /// And whether this is the Redis that the process has met.
-pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<(Looked, bool), CacheError> {
+pub(crate) fn looked(answer: Vec<Value>) -> Result<(Looked, bool), CacheError> {
     let mut parts = answer.into_iter();
     let mut next = || parts.next().ok_or_else(|| unexpected("a short answer to a lookup"));
     match parse::<String>(next()?)?.as_str() {
@@ -86,7 +89,8 @@ pub(crate) fn looked(answer: Vec<Value>, token: String) -> Result<(Looked, bool)
             let content = content(parse(next()?)?, &deleted, &schema)?;
             Ok((Looked::Hit(Cached { version, state, content }), true))
         }
-        "MISS" => Ok((Looked::Miss(parse::<bool>(next()?)?.then_some(Lease(token))), true)),
+        "MISS" => Ok((Looked::Miss(next().ok().map(parse).transpose()?.map(Lease)), true)),
+        "ERR" => Ok((Looked::Unleased(CacheError::refused_here(parse(next()?)?).class()), true)),
         // Redis lost what it had: nothing is known of the record here, and a reader needs no epoch to read the row.
         "EPOCH" => Ok((Looked::Miss(None), false)),
         other => Err(unexpected(other)),
@@ -183,6 +187,8 @@ fn head(first: Value) -> Result<Option<(String, Version)>, CacheError> {
 
 #[cfg(test)]
 mod tests {
+    use service::FailureClass;
+
     use super::*;
 
     fn text(text: &str) -> Value {
@@ -220,6 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn r12_a_miss_has_a_lease_or_none_or_a_reason_for_none() {
+        let told = |answer: &[&str]| looked(answer.iter().map(|part| text(part)).collect()).unwrap().0;
+        assert_eq!(told(&["MISS", "7 this-0"]), Looked::Miss(Some(Lease("7 this-0".to_owned()))));
+        assert_eq!(told(&["MISS"]), Looked::Miss(None));
+        assert_eq!(told(&["ERR", "OOM"]), Looked::Unleased(FailureClass::Saturated));
+        assert_eq!(told(&["ERR", "NOREPLICAS"]), Looked::Unleased(FailureClass::Transient));
+    }
+
+    #[test]
     fn an_answer_that_no_script_gives_is_an_error_and_never_a_guess() {
         let strange = [
             Value::Nil,
@@ -233,6 +248,8 @@ mod tests {
             array(&["ok", "16"]),
             array(&["HIT", "16"]),
             array(&["HIT", "16", "1"]),
+            array(&["HIT", "16", "cached", "{}"]),
+            array(&["HIT", "16", "cached", "{}", "0"]),
             array(&["CONFLICT", "16"]),
             array(&["ERR"]),
         ];
@@ -240,8 +257,8 @@ mod tests {
             let told = written(answer.clone());
             assert!(matches!(told, Err(CacheError::Unexpected(_))), "{answer:?} was taken for {told:?}");
         }
-        for answer in [&[][..], &["HIT", "16"], &["HIT", "16", "drafted", "0", "7", "{}"], &["MISS"], &["BEGIN"]] {
-            let told = looked(answer.iter().map(|part| text(part)).collect(), String::new());
+        for answer in [&[][..], &["HIT", "16"], &["HIT", "16", "drafted", "0", "7", "{}"], &["ERR"], &["BEGIN"]] {
+            let told = looked(answer.iter().map(|part| text(part)).collect());
             assert!(matches!(told, Err(CacheError::Unexpected(_))), "{answer:?} was taken for {told:?}");
         }
     }

@@ -104,7 +104,7 @@ impl Database {
     /// on: it may stand inside a transaction.
     ///
     /// # Cancellation
-    /// Must not be cancelled while it runs; callers await it to its end.
+    /// The connection is closed as after a failure; what was not committed is not done.
     pub(crate) async fn with<T, W>(&self, work: W) -> Result<T, TableError>
     where
         W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
@@ -130,16 +130,18 @@ impl Database {
     where
         W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
     {
-        let (_turn, mut connection) = self.connection().await?;
+        let (_turn, connection) = self.connection().await?;
+        let mut lent = Lent(Some(connection));
         // Boxed, as everywhere here: a transaction's future is large, and would make every future around it so.
-        let done = tokio::time::timeout(timeout, Box::pin(work(&mut connection))).await;
+        let done = tokio::time::timeout(timeout, Box::pin(lent.work(work))).await;
         let done = done.unwrap_or(Err(TableError::Unanswered));
-        if let Err(error) = &done {
-            // Without a farewell, for which a server that hangs would let us wait.
-            drop(connection.detach());
-            if error.is_of_the_server() {
+        match &done {
+            Ok(_) => lent.give_back(),
+            Err(error) if error.is_of_the_server() => {
+                drop(lent);
                 self.discard_idle();
             }
+            Err(_) => {}
         }
         done
     }
@@ -182,6 +184,35 @@ impl Database {
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// A connection at work. It is closed unless it was given back, so that one which fails, or whose caller went away in the
+/// middle, is nobody's.
+struct Lent(Option<PoolConnection<MySql>>);
+
+impl Lent {
+    async fn work<T, W>(&mut self, work: W) -> Result<T, TableError>
+    where
+        W: AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, TableError>,
+    {
+        match &mut self.0 {
+            Some(connection) => work(connection).await,
+            None => Err(TableError::Unanswered),
+        }
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            // Without a farewell, for which a server that hangs would let us wait.
+            drop(connection.detach());
+        }
     }
 }
 

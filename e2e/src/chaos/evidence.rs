@@ -118,8 +118,6 @@ pub struct Evidence {
     pub samples: Vec<Sample>,
     /// What Redis forgot, and when.
     pub losses: Vec<Loss>,
-    /// When ingest logged that Redis did not answer a reader, who was shown the row instead.
-    pub row_instead: Vec<Micros>,
     /// How it ended.
     pub drain: Drain,
     /// How long after the last fault the first write was acknowledged as logged.
@@ -142,7 +140,6 @@ impl Evidence {
             committed: HashMap::new(),
             samples: Vec::new(),
             losses: Vec::new(),
-            row_instead: Vec::new(),
             drain: Drain::After(Duration::ZERO),
             progress: Some(Duration::ZERO),
         }

@@ -224,7 +224,6 @@ async fn collect(stage: &Stage, samples: Vec<Sample>, drain: Drain, progress: Op
         committed: collect::offsets(stage).await?,
         samples,
         losses,
-        row_instead: stage.row_instead().await?,
         drain,
         progress,
     })

@@ -118,7 +118,8 @@ async fn r16_the_cache_is_incomplete_until_the_table_has_what_it_lost() -> Resul
         .with("PRODUCE_DEADLINE_MS", "1200")
         .with("RELAY_AFTER_MS", "1400")
         .with("SWEEP_AFTER_MS", "1600")
-        .with("INCOMPLETE_GRACE_MS", "2300");
+        .with("INCOMPLETE_GRACE_MS", "2300")
+        .with("FILL_LEASE_MS", "2000");
     system.migrate()?;
     system.start_ingest().await?;
     let answer = system.put("users", "1", &json!({ "name": "Ada", "age": 36 })).await?;

@@ -47,6 +47,8 @@ mod lifecycle;
 #[cfg(test)]
 mod lives;
 #[cfg(test)]
+mod losses;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod mysql_errors;
@@ -62,6 +64,8 @@ mod publisher;
 mod purge;
 #[cfg(test)]
 mod readers;
+#[cfg(test)]
+mod reads;
 #[cfg(test)]
 mod redis_errors;
 #[cfg(test)]

@@ -302,6 +302,12 @@ impl From<Refusal> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
+            ReadError::Cache(error) => {
+                tracing::debug!(%error, "a read");
+                let detail =
+                    "it may have a newer version than the database and does not answer; try again after the time given";
+                Self::away("cache-away", "The cache is away", detail)
+            }
             ReadError::Table(error) if error.class() == FailureClass::Fatal => {
                 tracing::error!(%error, "a row cannot be read: {error}");
                 let detail = "the table is not as this service expects it; its log says more";

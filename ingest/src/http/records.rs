@@ -1,6 +1,7 @@
 //! The handlers of records: from a request to an intent, and from what became of it to an answer.
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::{BytesMut, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use cache::{Content, Precondition, State};
@@ -13,10 +14,14 @@ use uuid::Uuid;
 use super::conditions::{Conditions, Prefer};
 use super::{Front, Problem, body};
 use crate::intent::{Accepted, How, Intent, Wish};
-use crate::{read, wait};
+use crate::read::{self, Found};
+use crate::wait;
 
 /// Key, frame and headers of an event, and the batch around it: an ample bound.
 const ENVELOPE_BYTES: usize = 4096;
+
+/// Where a read was answered from ([`read::Source`]).
+const SOURCE: HeaderName = HeaderName::from_static("write-behind-source");
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -64,15 +69,23 @@ pub(super) async fn delete(front: Data<Front>, request: HttpRequest) -> Answer {
 pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
     let table = front.table(segment(&request, "entity"))?;
     let id = record_id(segment(&request, "id"))?;
-    let found = read::read(&front.cache, table, &id).await?.ok_or_else(Problem::not_found)?;
-    // The fields are one JSON object, and an id needs no escaping.
-    let fields = found.json.get(1..).unwrap_or("}");
-    let comma = if fields == "}" { "" } else { "," };
-    Ok(HttpResponse::Ok()
-        .content_type("application/json")
-        .insert_header((header::ETAG, format!("\"{}\"", found.version)))
-        .insert_header(("Write-Behind-State", found.state.as_str()))
-        .body(format!("{{\"id\":\"{id}\"{comma}{fields}")))
+    let until = Instant::now() + front.writes.answer_deadline;
+    let read::Answer { source, found } = read::read(&front.cache, table, &id, until).await?;
+    let mut answer = match found {
+        Some(Found { version, state, json: Some(json) }) => {
+            // The fields are one JSON object, and an id needs no escaping.
+            let fields = json.get(1..).unwrap_or("}");
+            let comma = if fields == "}" { "" } else { "," };
+            HttpResponse::Ok()
+                .content_type("application/json")
+                .insert_header((header::ETAG, format!("\"{version}\"")))
+                .insert_header(("Write-Behind-State", state.as_str()))
+                .body(format!("{{\"id\":\"{id}\"{comma}{fields}"))
+        }
+        _ => Problem::not_found().response(),
+    };
+    answer.headers_mut().insert(SOURCE, HeaderValue::from_static(source.as_str()));
+    Ok(answer)
 }
 
 /// Whether the path's entity is one, before anything else is said about the path. An alias names none.
@@ -105,7 +118,7 @@ impl Front {
             }
             (None, None) => record_id(&Uuid::now_v7().to_string())?,
         };
-        self.write(table, id, wish, (request, conditions, &body)).await
+        self.write(table, id, wish, conditions, Sent { request, body: &body }).await
     }
 
     async fn put(&self, name: &str, id: &str, request: &HttpRequest, payload: Payload) -> Result<Done, Problem> {
@@ -117,7 +130,7 @@ impl Front {
         if named.is_some_and(|named| named != id) {
             return Err(Problem::ids_differ());
         }
-        self.write(table, id, wish, (request, conditions, &body)).await
+        self.write(table, id, wish, conditions, Sent { request, body: &body }).await
     }
 
     async fn delete(&self, name: &str, id: &str, request: &HttpRequest) -> Result<Done, Problem> {
@@ -125,7 +138,7 @@ impl Front {
         let id = record_id(id)?;
         let conditions = Conditions::of(request)?;
         let wish = Wish { content: Content::Tombstone, change: table.entity().change(None) };
-        self.write(table, id, wish, (request, conditions, &[])).await
+        self.write(table, id, wish, conditions, Sent { request, body: &[] }).await
     }
 
     async fn body(&self, request: &HttpRequest, payload: Payload) -> Result<BytesMut, Problem> {
@@ -150,7 +163,8 @@ impl Front {
         table: &EntityTable,
         id: RecordId,
         wish: Wish,
-        (request, conditions, body): (&HttpRequest, Conditions, &[u8]),
+        conditions: Conditions,
+        Sent { request, body }: Sent<'_>,
     ) -> Result<Done, Problem> {
         let op = wish.change.op();
         let name = table.entity().name();
@@ -195,6 +209,12 @@ fn segment<'r>(request: &'r HttpRequest, name: &str) -> &'r str {
 
 fn record_id(text: &str) -> Result<RecordId, Problem> {
     RecordId::parse(text).map_err(|fault| Problem::id(fault.to_string()))
+}
+
+/// A request with its body as it came.
+struct Sent<'r> {
+    request: &'r HttpRequest,
+    body: &'r [u8],
 }
 
 /// A write that was accepted, and what its request had asked for.

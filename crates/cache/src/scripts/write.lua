@@ -8,7 +8,7 @@
 -- ARGV common     epoch, seen, D, T (microseconds), most outbox entries, most unsettled entries (per shard), idempotency
 --                 TTL (milliseconds)
 -- ARGV per write  mine, member, payload, deleted (0|1), schema, trace, precondition (empty | none | unused | version),
---                 token of the lease under which no row was found (empty: none), fingerprint (empty: no idempotency key)
+--                 the lease under which no row was found (empty: none), fingerprint (empty: no idempotency key)
 -- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"QUIET"} | {"SKEW"} | {"LATE"} | {"MISMATCH"} |
 --                 {"HIT", version, state[, payload, deleted, schema]} | {"MOVED", version} | {"FULL"} | {"INCOMPLETE"} | {"ABSENT"} |
 --                 {"CONFLICT"[, version, state]} | {"ERR", code}
@@ -36,13 +36,14 @@ local function repeated(record, known, fingerprint)
 end
 
 -- R5, step 5: what stands against the precondition, if anything does. A settled record of another epoch counts as absent
--- (R15). What is absent here may be in MySQL: only whoever holds a lease that was given before the row was looked for, and
--- that no write and no settle has taken away since, knows that there is none (R12).
+-- (R15). What is absent here may be in MySQL: only whoever holds a lease of this epoch that was given before the row was
+-- looked for, and that no write and no settle has taken away since, knows that there is none (R12).
 local function unmet(k, wanted, lease)
   if redis.call('EXISTS', KEYS[k + 6]) == 1 then return {'INCOMPLETE'} end
   local held = redis.call('HMGET', KEYS[k], 'version', 'state', 'deleted', 'epoch')
   local there = held[1] and (held[2] ~= 'persisted' or held[4] == epoch)
-  if not there and (lease == '' or redis.call('GET', KEYS[k + 1]) ~= lease) then return {'ABSENT'} end
+  local proven = lease:match('^(%d+) ') == epoch and redis.call('GET', KEYS[k + 1]) == lease
+  if not there and not proven then return {'ABSENT'} end
   local lives = there and held[3] == '0'
   if wanted == 'unused' then
     return there and {'CONFLICT', held[1], held[2]} or nil

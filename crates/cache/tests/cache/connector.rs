@@ -115,7 +115,7 @@ async fn a_kill_of_redis_is_noticed_and_its_return_too() {
     cache.connected().await;
     match cache.look("1").await {
         Looked::Hit(cached) => assert_eq!(cached.version, before, "what it had acknowledged"),
-        Looked::Miss(_) => panic!("the record is lost"),
+        Looked::Miss(_) | Looked::Unleased(_) => panic!("the record is lost"),
     }
     // The scripts are gone with the process; they are sent again.
     assert!(cache.put("1").await > before);
@@ -139,6 +139,30 @@ async fn a_call_without_an_answer_in_time_is_unanswered_and_the_next_one_is_not_
     cache.connected().await;
     assert!(!cache.exists(&record_key("1")).await, "a script ran although its handler had given up (R2)");
     cache.put("1").await;
+}
+
+/// A reader may ask the table alone only of a Redis that is known to be away; before it was met, and when a connection has just
+/// broken, nobody knows.
+#[tokio::test]
+async fn r12_redis_is_known_to_be_away_only_once_connecting_has_failed() {
+    let redis = own_redis();
+    let connector = Connector::new(&settings(&redis.url(0)), Arc::new(|_| {})).expect("the address is one");
+    let never_run = cache::Cache::new(connector, settings(&redis.url(0)), "that");
+    let waited = tokio::time::timeout(Duration::from_millis(300), never_run.is_there()).await;
+    assert!(waited.is_err(), "before anybody has tried: {waited:?}");
+
+    let cache = fixture(settings(&redis.url(0))).await;
+    assert!(cache.cache.is_there().await);
+    redis.pause().expect("redis pauses");
+    assert!(cache.cache.depths().await.is_err(), "it does not answer");
+    assert!(!cache.cache.is_there().await, "a Redis that hangs takes connections, and is not met");
+    redis.resume().expect("redis goes on");
+    cache.connected().await;
+    assert!(cache.cache.is_there().await);
+    // As a network that stumbles: nothing was tried yet, and the next connection is found at once.
+    cache.ask::<()>("CLIENT", &["KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    until("the break is noticed", || async { cache.cache.depths().await.is_err() }).await;
+    assert!(cache.cache.is_there().await, "a Redis that is there was taken for one that is away");
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ impl Model {
     }
 
     fn fill(&mut self, of: usize, lease: usize, version: u64) -> bool {
-        if self.leases[of] != Some(lease) {
+        if self.leases[of] != Some(lease) || self.incomplete {
             return false;
         }
         self.leases[of] = None;
@@ -213,8 +213,13 @@ impl Both<'_> {
             (Looked::Miss(None), None) => prop_assert!(self.model.incomplete, "no lease"),
             (Looked::Miss(Some(lease)), None) => {
                 prop_assert!(!self.model.incomplete, "a lease in doubt");
-                self.model.leases[of] = Some(self.leases.len());
-                self.leases.push((of, lease));
+                match self.model.leases[of] {
+                    Some(stands) => prop_assert_eq!(&self.leases[stands].1, &lease, "it is handed on"),
+                    None => {
+                        self.model.leases[of] = Some(self.leases.len());
+                        self.leases.push((of, lease));
+                    }
+                }
             }
             (looked, record) => prop_assert!(false, "the cache says {looked:?}, the model {record:?}"),
         }

@@ -4,7 +4,7 @@
 use cache::{Lease, Looked, Precondition, State, Write, Written};
 use record::Version;
 
-use crate::support::{Fixture, above, below, delete, fresh, key, lease_key, new, put, record_key};
+use crate::support::{Fixture, above, below, delete, fresh, key, lease_key, new, put, record_key, until};
 
 fn wanting(id: &str, precondition: Precondition) -> Write {
     Write { precondition: Some(precondition), ..put(id) }
@@ -93,11 +93,36 @@ async fn r12_no_write_slips_in_between_the_missing_row_and_the_script() {
     let lease = leased(&cache, "2").await;
     cache.settle("2", above(between)).await;
     assert_eq!(cache.write(nowhere(wanting("2", Precondition::NoneMatch), &lease)).await, Written::Absent);
+}
 
-    // Another reader's lease is not ours: it may have been given after such a write.
-    let lease = leased(&cache, "3").await;
-    leased(&cache, "3").await;
-    assert_eq!(cache.write(nowhere(wanting("3", Precondition::NoneMatch), &lease)).await, Written::Absent);
+/// One that reads, or wants the same, does not keep a creator from it; one of two creators is the first.
+#[tokio::test]
+async fn r12_readers_and_creators_share_a_lease_and_a_record_is_created_once() {
+    let cache = fresh().await;
+    let lease = leased(&cache, "1").await;
+    for _ in 0..3 {
+        assert_eq!(leased(&cache, "1").await, lease);
+    }
+    let created = new(cache.write(nowhere(wanting("1", Precondition::NoneMatch), &lease)).await);
+    let refused = cache.write(nowhere(wanting("1", Precondition::NoneMatch), &lease)).await;
+    assert_eq!(refused, Written::Conflict(Some((created, State::Cached))));
+}
+
+/// The life before may have lost the settle that would have taken the lease away: the row that was not there is by now.
+#[tokio::test]
+async fn r12_a_lease_of_an_earlier_life_proves_no_absence() {
+    let cache = fresh().await;
+    let lease = leased(&cache, "1").await;
+    let before = cache.cache.epoch();
+    cache.cache.settles_missed();
+    until("the new life is met", || async { cache.cache.epoch() > before }).await;
+    assert!(cache.exists(&lease_key("1")).await, "it still stands");
+    for precondition in [Precondition::NoneMatch, Precondition::Unused, Precondition::Match(Version::ZERO)] {
+        let told = cache.write(nowhere(wanting("1", precondition), &lease)).await;
+        assert_eq!(told, Written::Absent, "{precondition:?}");
+    }
+    let renewed = leased(&cache, "1").await;
+    new(cache.write(nowhere(wanting("1", Precondition::NoneMatch), &renewed)).await);
 }
 
 #[tokio::test]

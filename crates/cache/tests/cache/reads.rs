@@ -1,9 +1,15 @@
 //! R12: a miss leaves a lease, and only under it the row that was read may be put into the cache.
 
+use std::time::{Duration, Instant};
+
 use cache::{Cached, Content, Entry, Lease, Looked, State};
 use record::Version;
+use service::FailureClass;
 
-use crate::support::{Fixture, below, fresh, fresh_with, id, json, key, lease_key, put, record_key, until, version};
+use crate::support::{
+    Fixture, below, complete, fixture, fresh, fresh_with, id, json, key, lease_key, own_redis, put, record_key,
+    settings, until, version,
+};
 
 /// That of the row that was read.
 fn row_version() -> Version {
@@ -88,21 +94,24 @@ async fn a_lease_is_good_for_one_fill() {
     assert!(!fill(&cache, &lease).await);
 }
 
+/// Else readers of an absent record would keep whoever wants to create it from his lease.
 #[tokio::test]
-async fn the_lease_of_a_later_reader_replaces_that_of_an_earlier_one() {
-    let cache = fresh().await;
-    let earlier = leased(&cache).await;
-    let later = match cache.another("that").look("users", &id("1")).await.unwrap() {
-        Looked::Miss(Some(lease)) => lease,
-        other => panic!("{other:?}"),
-    };
-    assert!(!fill(&cache, &earlier).await, "its row may be older");
+async fn r12_a_lease_that_stands_is_handed_on_for_the_rest_of_its_time() {
+    let cache = fresh_with(|settings| settings.fill_lease_ms = Duration::from_millis(400)).await;
+    let (begun, earlier) = (Instant::now(), leased(&cache).await);
+    let other = cache.another("that");
+    until("half of its time is over", || async { begun.elapsed() > Duration::from_millis(200) }).await;
+    let Looked::Miss(Some(later)) = other.look("users", &id("1")).await.unwrap() else { panic!("no lease") };
+    assert_eq!(later, earlier);
+    let rest = cache.life(&lease_key("1")).await.expect("a lease ends");
+    assert!(rest <= 200, "it lives for {rest} ms more: readers could keep it for ever, also past a doubt");
     assert!(fill(&cache, &later).await);
+    assert!(!fill(&cache, &earlier).await, "one of them fills");
 }
 
 #[tokio::test]
 async fn a_lease_is_over_after_its_time() {
-    let cache = fresh_with(|settings| settings.fill_lease_ms = std::time::Duration::from_millis(30)).await;
+    let cache = fresh_with(|settings| settings.fill_lease_ms = Duration::from_millis(30)).await;
     let lease = leased(&cache).await;
     until("the lease is over", || async { !cache.exists(&lease_key("1")).await }).await;
     assert!(!fill(&cache, &lease).await);
@@ -149,6 +158,45 @@ async fn while_the_cache_is_incomplete_a_miss_gets_no_lease() {
     assert_eq!(cache.look("1").await, Looked::Miss(None));
     assert!(!cache.exists(&lease_key("1")).await);
     cache.ask::<()>("DEL", &[key("1", "incomplete")]).await;
+    leased(&cache).await;
+}
+
+/// The bypassed write's settle is still to come (R8): the fill could put an older row beside it, current in this epoch.
+#[tokio::test]
+async fn r12_a_lease_from_before_the_doubt_fills_nothing_in_it() {
+    let cache = fresh().await;
+    let lease = leased(&cache).await;
+    cache.ask::<()>("SET", &[key("1", "incomplete"), "1".to_owned()]).await;
+    assert!(!fill(&cache, &lease).await);
+    assert!(!cache.exists(&record_key("1")).await);
+}
+
+/// v2 was applied past this Redis and its settle given up, for which the epoch is raised: the row that was read before is v1.
+#[tokio::test]
+async fn r12_a_lease_of_an_earlier_life_fills_nothing_after_the_new_one_was_met() {
+    let cache = fresh().await;
+    let lease = leased(&cache).await;
+    let before = cache.cache.epoch();
+    cache.cache.settles_missed();
+    until("the new life is met", || async { cache.cache.epoch() > before }).await;
+    assert!(cache.exists(&lease_key("1")).await, "it still stands");
+    assert!(!fill(&cache, &lease).await, "an older row is current in the new life");
+    assert!(!cache.exists(&record_key("1")).await);
+    let renewed = leased(&cache).await;
+    assert_ne!(renewed, lease, "handed on from another life");
+    assert!(fill(&cache, &renewed).await);
+}
+
+/// Settling is what makes room, and readers must not stand in its way, nor be turned away.
+#[tokio::test]
+async fn r12_a_redis_without_room_gives_no_lease_and_still_says_what_it_has() {
+    let redis = own_redis();
+    let cache = complete(fixture(settings(&redis.url(0))).await).await;
+    let there = cache.put("2").await;
+    cache.ask::<()>("CONFIG", &["SET", "maxmemory", "1mb"]).await;
+    assert_eq!(cache.look("1").await, Looked::Unleased(FailureClass::Saturated));
+    assert_eq!(cache.hit("2").await.version, there);
+    cache.ask::<()>("CONFIG", &["SET", "maxmemory", "0"]).await;
     leased(&cache).await;
 }
 

@@ -231,7 +231,7 @@ impl Fixture {
     pub(crate) async fn hit(&self, id: &str) -> Cached {
         match self.look(id).await {
             Looked::Hit(cached) => cached,
-            Looked::Miss(_) => panic!("{id} is not in the cache"),
+            Looked::Miss(_) | Looked::Unleased(_) => panic!("{id} is not in the cache"),
         }
     }
 

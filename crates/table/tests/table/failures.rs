@@ -189,6 +189,30 @@ async fn a_table_that_is_being_altered_does_not_hold_a_connection_for_ever() {
     assert_eq!((number(&error), error.class()), (Some(1205), Transient));
 }
 
+/// As a client does that disconnects while its record is read.
+#[tokio::test]
+async fn a_call_whose_caller_goes_away_leaves_nobody_its_connection() {
+    let house = House::of(THING).await;
+    house.apply(&[house.put("a", 1, 1, "a")]).await;
+    let database = patient_database(&house.accounts.reader, Duration::from_secs(30), 1);
+    let reader = EntityTable::new(database, Arc::clone(&house.entity));
+    reader.select(&crate::house::key("a")).await.unwrap();
+    let own = format!("FROM information_schema.processlist WHERE user = '{}'", user(&house.accounts.reader));
+    let before = house.number(&format!("SELECT id {own}")).await;
+    let mut other = house.session().await;
+    other.execute("LOCK TABLES things WRITE").await.unwrap();
+    let key = crate::house::key("a");
+    let gone = tokio::time::timeout(Duration::from_millis(300), reader.select(&key)).await;
+    assert!(gone.is_err(), "the table is locked");
+    other.execute("UNLOCK TABLES").await.unwrap();
+    assert!(reader.select(&key).await.unwrap().is_some(), "the next one is served");
+    let until = Instant::now() + Duration::from_secs(10);
+    while house.number(&format!("SELECT COUNT(*) {own} AND id = {before}")).await > 0 {
+        assert!(Instant::now() < until, "a connection was handed on that stood in the middle of a call");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_killed_connection_is_transient_and_the_next_call_has_a_new_one() {
     let server = hurt().await;

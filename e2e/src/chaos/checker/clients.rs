@@ -50,7 +50,8 @@ pub(super) fn reads(case: &Case<'_>, verdict: &mut Verdict) {
             let Some(before) = before.map(|known| known.version).max() else { continue };
             let rule = Rule::StaleRead;
             match &seen.found {
-                _ if was_shown_the_row(case, seen) => {}
+                // The answer says that the table may be older (GUARANTEES, what cannot be promised, 6).
+                _ if seen.unchecked => {}
                 Some((version, _)) if *version < before => {
                     verdict.add(rule, format!("{id}: shown {version} at {}, {before} was known before", seen.begun));
                 }
@@ -95,12 +96,6 @@ fn known(case: &Case<'_>, writes: &[&Written], reads: &[&Seen]) -> Vec<Known> {
 /// table has it, and what it forgot is not.
 fn is_held(case: &Case<'_>, known: &Known, seen: &Seen) -> bool {
     !is_past_redis(known.version) && !case.was_forgotten(known.begun, known.at, seen.ended)
-}
-
-/// Without the cache readers are shown the row, which may be older (GUARANTEES, what cannot be promised, 6). Once every answer says
-/// so, what was logged (`row_instead`) is to be deleted here.
-fn was_shown_the_row(case: &Case<'_>, seen: &Seen) -> bool {
-    seen.unchecked || case.evidence.row_instead.iter().any(|at| (seen.begun..=seen.ended).contains(at))
 }
 
 /// Whether a delete of at least this version may have happened before `ended`.
