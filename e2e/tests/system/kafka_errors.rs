@@ -66,7 +66,7 @@ async fn a_kafka_that_stands_still_now_and_then_loses_nothing() -> Result<()> {
 /// R6: the producer's queue is full before Kafka is known to be away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r6_with_a_full_queue_of_the_producer_a_write_is_cached_at_once_and_published_later() -> Result<()> {
-    let system = prepared(own_kafka()?)?.with("KAFKA_PROP_QUEUE_BUFFERING_MAX_MESSAGES", "2").up().await?;
+    let system = prepared(own_kafka()?)?.with("PRODUCER_EVENTS_MOST", "2").up().await?;
     let body = json!({ "name": "Jane", "age": 1 });
     assert_eq!(system.put("users", "0", &body).await?["state"], "logged");
     system.servers.kafka.pause()?;

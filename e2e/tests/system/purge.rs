@@ -39,12 +39,13 @@ async fn delete(system: &System, id: &str) -> Result<u64> {
     version(&system.call(Method::DELETE, &format!("/users/{id}"), None).await?.json().await?)
 }
 
-/// As young as a purge may go. Nothing here is on its way to the topic for as long as that.
-const YOUNG: [&str; 2] = ["--purge-age-s=1", "--produce-deadline-ms=400"];
+/// As young as a purge may go, by the other numbers. Nothing here is on its way to the topic for as long as that.
+const YOUNG: [&str; 4] = ["--purge-age-s=3", "--idempotency-ttl-s=2", "--settled-ttl-s=1", "--produce-deadline-ms=400"];
+const AGE: Duration = Duration::from_millis(3100);
 
-/// A purge of everything that is a second old.
+/// A purge of everything that is there now.
 async fn purge_now(system: &System) -> Result<Said> {
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(AGE).await;
     purge(system, &YOUNG).await
 }
 
@@ -57,7 +58,7 @@ async fn r18_an_older_put_that_comes_after_the_purge_does_not_bring_a_record_bac
     drained(&system).await?;
     assert_eq!(row(&system, "1").await?, Some((deleted, true)));
     let dry = {
-        tokio::time::sleep(Duration::from_millis(1100)).await;
+        tokio::time::sleep(AGE).await;
         purge(&system, &[&YOUNG[..], &["--dry-run"]].concat()).await?
     };
     assert_eq!((dry.code, &dry.object()?["rows"]), (Some(0), &json!(1)), "{dry:?}");
@@ -237,7 +238,7 @@ async fn r18_purges_beside_lanes_and_a_replay_come_to_their_end_and_lose_nothing
     let (mut purged, mut rounds) = (0, 0);
     while rounds < 4 || purged == 0 {
         rounds += 1;
-        ensure!(rounds < 30, "no tombstone was a second old");
+        ensure!(rounds < 30, "no tombstone was old enough");
         tokio::time::sleep(Duration::from_millis(800)).await;
         let words = [&YOUNG[..], &["--chunk=7", "--pause-ms=1"]].concat();
         let (said, replayed) = tokio::join!(purge(&system, &words), replay(&system, &["--all"]));

@@ -185,9 +185,14 @@ mod tests {
         assert_eq!(found("migrate", &["--topic-replicas=1", "--allow-single-broker"]).faults.len(), 0);
         let flags = ["--looks-most=1", "--ids-in-memory-most=0", "--entity=users,nobody"];
         assert_eq!(found("verify", &flags).faults.len(), 3);
-        assert_eq!(found("purge", &["--chunk=0", "--entity=nobody", "--purge-age-s=20"]).faults.len(), 3);
-        assert_eq!(found("purge", &["--purge-age-s=21", "--produce-deadline-ms=10475"]).faults.len(), 0);
-        assert_eq!(found("purge", &["--purge-age-s=21", "--produce-deadline-ms=10476"]).faults.len(), 1, "R18");
+        assert_eq!(found("purge", &["--chunk=0", "--entity=nobody", "--purge-age-s=20"]).faults.len(), 4);
+        let ages = |age: &str, deadline: &str| {
+            let keys = ["--idempotency-ttl-s=20", "--settled-ttl-s=10", age, deadline];
+            found("purge", &keys).faults.len()
+        };
+        assert_eq!(ages("--purge-age-s=21", "--produce-deadline-ms=10475"), 0);
+        assert_eq!(ages("--purge-age-s=21", "--produce-deadline-ms=10476"), 1, "R18");
+        assert_eq!(ages("--purge-age-s=20", "--produce-deadline-ms=9000"), 1, "R18, k51");
         let flags = ["--since=2026-11-28T06:00:00Z", "--from-offset=0=1,1=5", "--reset-purge-mark"];
         assert_eq!(found("replay", &flags).faults.len(), 3);
         let brakes =

@@ -40,8 +40,9 @@ pub struct PurgeSettings {
     pub dry_run: bool,
 
     /// Tombstones younger than this stay. An event that reaches the table later than that after its birth, for an id without a
-    /// row, is dropped. At least twice --produce-deadline-ms, which is to be ingest's: a write that goes past Redis may be so
-    /// long on its way before anybody sees it.
+    /// row, is dropped. Longer than --idempotency-ttl-s, since a retry may bring a write to the topic as long as its key lives, and
+    /// at least twice --produce-deadline-ms, since a write that goes past Redis may be so long on its way before anybody
+    /// sees it: both are to be ingest's.
     #[arg(long, env = "PURGE_AGE_S", default_value = "604800", value_parser = seconds)]
     pub purge_age_s: Duration,
 
@@ -80,6 +81,11 @@ impl PurgeSettings {
                 "--purge-age-s must be at least {least:?}, twice --produce-deadline-ms and --clock-skew-ms: a write that is \
                  acknowledged and not in the topic yet would be dropped (PROTOCOL R18)"
             )
+        });
+        found.demand(self.purge_age_s > self.redis.idempotency_ttl_s, || {
+            "--purge-age-s must be longer than --idempotency-ttl-s: a retry of a key brings its first version to the topic, which \
+             would be dropped (PROTOCOL R18)"
+                .to_owned()
         });
         unknown_entities(&self.process, &self.entity, &mut found);
         found

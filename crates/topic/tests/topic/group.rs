@@ -231,7 +231,7 @@ fn a_commit_in_flight_never_undoes_the_one_inside_the_revoke() {
 /// A full lane pauses its partition; the application's pause outlives an assignment in librdkafka.
 #[test]
 fn a_partition_that_was_paused_when_it_was_revoked_is_fetched_again_when_it_comes_back() {
-    for (name, join) in [("paused", member as fn(&KafkaSettings, &str) -> Member), ("broker-paused", by_broker)] {
+    for (name, join) in [("group-paused", member as fn(&KafkaSettings, &str) -> Member), ("broker-paused", by_broker)] {
         let (settings, _) = filled(name, 2, 0);
         let mut first = join(&settings, name);
         first.until("all is assigned", |first| first.notes().assigned_now().len() == 2);
