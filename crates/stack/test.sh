@@ -22,6 +22,9 @@ without=
 # The servers and their rights, all SQL, the accounts of the containers, the whole system. The others are the same on any.
 on_mysql=(--test it --test table --test drift --test system)
 
+# Tests wait for servers more than they work.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
+
 output=$(mktemp -d)
 trap 'rm -rf "$output"' EXIT
 all_well=yes
