@@ -34,6 +34,9 @@ struct Arguments {
     /// Begins no round after so many seconds.
     #[arg(long)]
     within: Option<u64>,
+    /// No persister has a name in its group (`--group-instance-id`), whatever a seed draws.
+    #[arg(long)]
+    unnamed: bool,
     /// How long the clients of a round work, in seconds.
     #[arg(long, default_value = "25")]
     load: u64,
@@ -108,6 +111,7 @@ async fn campaign(arguments: &Arguments, bug: Option<Bug>) -> Result<bool> {
     let game = Game {
         faults: chosen(&names, &arguments.without)?,
         load: Duration::from_secs(arguments.load),
+        unnamed: arguments.unnamed,
         bug: bug.map(|bug| bug.place),
     };
     let (mut ground, mut session, mut failed) = (Ground::default(), Record::default(), Vec::new());
@@ -167,6 +171,9 @@ fn command(arguments: &Arguments, names: &[String], seed: u64) -> String {
     let mut more = Vec::new();
     if arguments.without.iter().any(|name| !name.is_empty()) {
         more.push(format!("--without={}", arguments.without.join(",")));
+    }
+    if arguments.unnamed {
+        more.push("--unnamed".to_owned());
     }
     if arguments.load != 25 {
         more.push(format!("--load={}", arguments.load));

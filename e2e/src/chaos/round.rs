@@ -42,6 +42,8 @@ pub struct Game {
     pub faults: Vec<Arc<dyn Fault>>,
     /// How long the clients work at least.
     pub load: Duration,
+    /// No persister has a name in its group, whatever was drawn.
+    pub unnamed: bool,
     /// The place of the bug that it has.
     pub bug: Option<&'static str>,
 }
@@ -85,7 +87,8 @@ impl Outcome {
 pub async fn play(ground: &mut Ground, game: &Game, seed: u64) -> Result<Outcome> {
     let candidates: Vec<_> =
         game.faults.iter().map(|fault| Candidate { needs: fault.needs(), weight: fault.weight() }).collect();
-    let plan = plan(seed, &candidates, game.load);
+    let mut plan = plan(seed, &candidates, game.load);
+    plan.members.named &= !game.unnamed;
     let stage = Arc::new(set(ground, game, &plan).await?);
     let orchestrator = Orchestrator::of(&stage);
     let struck = hurt(&stage, game, &plan).await;

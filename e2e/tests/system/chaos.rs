@@ -20,7 +20,7 @@ fn faults(names: &[&str]) -> Vec<Arc<dyn Fault>> {
 /// Plays rounds until the judge finds the bug by this rule.
 async fn found(bug: Bug, by: Rule) -> Result<()> {
     let load = Duration::from_secs(8);
-    let game = Game { faults: faults(bug.faults), load, bug: Some(bug.place) };
+    let game = Game { faults: faults(bug.faults), load, unnamed: false, bug: Some(bug.place) };
     let mut ground = Ground::default();
     for seed in 1..=3 {
         if play(&mut ground, &game, seed).await?.verdict.count(by) > 0 {
