@@ -38,8 +38,6 @@ const NOTE: &str = "INSERT INTO `_write_behind_dead_letters` \
      `reason` = VALUES(`reason`), `detail` = VALUES(`detail`)";
 const NOTED: &str = "SELECT `offset`, `id`, `version` FROM `_write_behind_dead_letters` \
      WHERE `topic` = ? AND `partition` = ? AND `offset` BETWEEN ? AND ?";
-const DEAD: &str =
-    "SELECT 1 FROM `_write_behind_dead_letters` WHERE `entity` = ? AND `id` = ? AND `version` = ? LIMIT 1";
 const ACCEPT: &str = "INSERT INTO `_write_behind_accepted` (`topic`, `partition`, `until`) VALUES (?, ?, ?) \
      ON DUPLICATE KEY UPDATE `until` = VALUES(`until`)";
 const ACCEPTED: &str = "SELECT `until` FROM `_write_behind_accepted` WHERE `topic` = ? AND `partition` = ?";
@@ -115,24 +113,6 @@ impl Database {
             Ok(noted)
         })
         .await
-    }
-
-    /// Is this version of a record a dead letter?
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn is_dead(&self, entity: &str, id: &str, of: Version) -> Result<bool, TableError> {
-        let asked = self
-            .with(async |connection| {
-                let query = sqlx::query(DEAD).bind(entity.to_owned()).bind(id.to_owned()).bind(of.get());
-                Ok(query.fetch_optional(&mut **connection).await?.is_some())
-            })
-            .await;
-        match asked {
-            // The table came with a later `persister migrate`.
-            Err(TableError::Refused { number: 1146, .. }) => Ok(false),
-            answer => answer,
-        }
     }
 
     /// Lets a lane that is braked go on with its dead letters, up to and with this offset.

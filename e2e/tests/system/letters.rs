@@ -16,13 +16,14 @@ use topic::Outgoing;
 use crate::dead::{POISON, alter, holds, letters, notes, prepared, put, rows, topic, until_behind};
 use crate::order::publisher;
 
-async fn admin(system: &System) -> Result<AdminClient<DefaultClientContext>> {
+/// Of the system's Kafka.
+pub(crate) fn admin(system: &System) -> Result<AdminClient<DefaultClientContext>> {
     let brokers = system.servers.kafka.brokers();
     Ok(rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create()?)
 }
 
 /// The topic of events takes messages of so many bytes.
-async fn takes(system: &System, bytes: &str) -> Result<()> {
+pub(crate) async fn takes(system: &System, bytes: &str) -> Result<()> {
     let topic = topic(system);
     let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
         .set("cleanup.policy", "compact")
@@ -30,7 +31,7 @@ async fn takes(system: &System, bytes: &str) -> Result<()> {
         .set("delete.retention.ms", "604800000")
         .set("message.timestamp.type", "LogAppendTime")
         .set("max.message.bytes", bytes);
-    admin(system).await?.alter_configs(&[config], &AdminOptions::new()).await?;
+    admin(system)?.alter_configs(&[config], &AdminOptions::new()).await?;
     Ok(())
 }
 

@@ -7,14 +7,14 @@ use anyhow::{Context, Result, ensure};
 use e2e::system::metric;
 use e2e::topic_reader::{committed, read_all};
 use e2e::{Servers, System};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::FromClientConfig;
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::Row;
 use stack::{Lifetime, Process};
+
+use crate::dead::topic;
+use crate::letters::{admin, takes};
 
 /// Timings in the order that the protocol demands, short enough to wait for.
 fn prepared(servers: Servers) -> Result<System> {
@@ -27,15 +27,6 @@ fn prepared(servers: Servers) -> Result<System> {
 
 /// Longer than the pause between two rounds ever is.
 const A_ROUND: Duration = Duration::from_millis(3500);
-
-fn topic(system: &System) -> String {
-    format!("{}users", system.topic_prefix)
-}
-
-fn admin(system: &System) -> Result<AdminClient<DefaultClientContext>> {
-    let mut config = ClientConfig::new();
-    Ok(AdminClient::from_config(config.set("bootstrap.servers", system.servers.kafka.brokers()))?)
-}
 
 async fn swept(system: &System, outcome: &str) -> Result<f64> {
     let text = system.metrics(&system.ingest_admin_url).await?;
@@ -149,20 +140,7 @@ async fn r10_a_record_that_a_narrowed_topic_refuses_is_counted_stays_and_holds_u
     system.start_ingest().await?;
     system.start_persister().await?;
     let topic = topic(&system);
-    let narrow = |bytes: &'static str| {
-        let (admin, topic) = (admin(&system), topic.clone());
-        async move {
-            let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
-                .set("cleanup.policy", "compact")
-                .set("min.compaction.lag.ms", "604800000")
-                .set("delete.retention.ms", "604800000")
-                .set("message.timestamp.type", "LogAppendTime")
-                .set("max.message.bytes", bytes);
-            admin?.alter_configs(&[config], &AdminOptions::new()).await?;
-            anyhow::Ok(())
-        }
-    };
-    narrow("350").await?;
+    takes(&system, "350").await?;
     // Random, or compression would make it short.
     let long: String = (0..250).map(|_| rand::random_range('a'..='z')).collect();
     let record = json!({ "name": "Ada", "age": 36, "occupation": long });
@@ -181,7 +159,7 @@ async fn r10_a_record_that_a_narrowed_topic_refuses_is_counted_stays_and_holds_u
     // Long enough for several rounds: the topic is at fault, which is to be mended, and no record.
     tokio::time::sleep(A_ROUND).await;
     assert_eq!(read_all(&system.servers.kafka.brokers(), &format!("{topic}.dead"))?.len(), 0, "made a dead letter");
-    narrow("2000000").await?;
+    takes(&system, "2000000").await?;
     all_rows(&system, 2).await
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use anyhow::Context;
-use record::Version;
+use record::{RecordId, Version};
 
 use super::gather::{behind, seen_cached, seen_event, seen_row};
 use super::judge::{Difference, Sight, judge};
@@ -91,12 +91,11 @@ impl Comparison {
 
     /// An event that is a dead letter is none that was seen: of the versions in the cache that lack one, which are these?
     async fn know_the_dead(&self, sights: &mut HashMap<Box<str>, Sight>) -> anyhow::Result<()> {
-        let name = self.table.entity().name();
         for (id, sight) in sights.iter_mut().filter(|(_, sight)| judge(sight).contains(&Difference::LoggedWithoutEvent))
         {
             if let Some(InCache::Record { seen, .. }) = sight.cached {
-                let asked = self.database.is_dead(name, id, seen.version).await;
-                sight.dead = asked.context("the dead letters cannot be read")?;
+                let asked = self.table.dead(&[(RecordId::parse(id)?, seen.version)]).await;
+                sight.dead = asked.context("the dead letters cannot be read")?.contains(&true);
             }
         }
         Ok(())
