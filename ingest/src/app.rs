@@ -68,8 +68,8 @@ impl App {
         let front = parts::start(&settings, &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
         let slot = Arc::clone(&front.writes.away.slot);
-        let http =
-            serving::supervise("http", server(&settings, front, HttpMetrics::new(&metrics), listener)?, &supervisor);
+        let http = server(&settings, front, Arc::clone(&health), HttpMetrics::new(&metrics), listener)?;
+        let http = serving::supervise("http", http, &supervisor);
         health.set_serving(true);
         tracing::info!(%address, admin = %admin_address, "ingest takes records");
         Ok(Self { supervisor, health, publisher, slot, http, admin, address, admin_address, stop_delay, stop_within })
@@ -122,14 +122,22 @@ fn listen(settings: &Settings) -> std::io::Result<TcpListener> {
     socket.listen(settings.connections_waiting_most)?.into_std()
 }
 
-fn server(settings: &Settings, front: Front, metrics: HttpMetrics, listener: TcpListener) -> std::io::Result<Server> {
-    let front = Arc::new(front);
+fn server(
+    settings: &Settings,
+    front: Front,
+    health: Arc<Health>,
+    metrics: HttpMetrics,
+    listener: TcpListener,
+) -> std::io::Result<Server> {
+    let (front, health) = (Arc::new(front), web::Data::from(health));
     let connections = metrics.connections();
     let metrics = web::Data::new(metrics);
     let aliases = settings.route_alias.clone();
     let app = move || {
         HttpApp::new()
             .app_data(metrics.clone())
+            .app_data(health.clone())
+            .wrap(from_fn(http::farewell))
             .wrap(from_fn(http::measured))
             .configure(http::routes(Arc::clone(&front), &aliases))
             .default_service(web::to(|| async { Problem::no_route() }))

@@ -2,6 +2,7 @@
 
 mod body;
 mod conditions;
+mod farewell;
 mod measure;
 mod problem;
 mod records;
@@ -16,6 +17,7 @@ use actix_web::web::{self, ServiceConfig};
 use cache::Cache;
 use table::EntityTable;
 
+pub(crate) use farewell::farewell;
 pub(crate) use measure::{HttpMetrics, measured};
 pub(crate) use problem::{BODIES_FULL, Problem};
 pub(crate) use room::{Connections, Room};
