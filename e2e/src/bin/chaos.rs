@@ -11,7 +11,7 @@ use e2e::chaos::faults::{Fault, catalogue};
 use e2e::chaos::ground::{self, Ground};
 use e2e::chaos::record::Record;
 use e2e::chaos::round::{Game, Outcome, play};
-use e2e::chaos::schedule::Membership;
+use e2e::chaos::schedule::{Membership, Names};
 
 /// Hurts a whole system in every way that is known, and judges what became of the writes.
 #[derive(Debug, Parser)]
@@ -34,9 +34,9 @@ struct Arguments {
     /// Begins no round after so many seconds.
     #[arg(long)]
     within: Option<u64>,
-    /// No persister has a name in its group (`--group-instance-id`), whatever a seed draws.
-    #[arg(long)]
-    unnamed: bool,
+    /// Whether persisters have names of their own in their group (`--group-instance-id`).
+    #[arg(long, value_enum, default_value_t)]
+    names: Names,
     /// How long the clients of a round work, in seconds.
     #[arg(long, default_value = "25")]
     load: u64,
@@ -111,7 +111,7 @@ async fn campaign(arguments: &Arguments, bug: Option<Bug>) -> Result<bool> {
     let game = Game {
         faults: chosen(&names, &arguments.without)?,
         load: Duration::from_secs(arguments.load),
-        unnamed: arguments.unnamed,
+        names: arguments.names,
         bug: bug.map(|bug| bug.place),
     };
     let (mut ground, mut session, mut failed) = (Ground::default(), Record::default(), Vec::new());
@@ -172,8 +172,10 @@ fn command(arguments: &Arguments, names: &[String], seed: u64) -> String {
     if arguments.without.iter().any(|name| !name.is_empty()) {
         more.push(format!("--without={}", arguments.without.join(",")));
     }
-    if arguments.unnamed {
-        more.push("--unnamed".to_owned());
+    match arguments.names {
+        Names::Drawn => {}
+        Names::Always => more.push("--names=always".to_owned()),
+        Names::Never => more.push("--names=never".to_owned()),
     }
     if arguments.load != 25 {
         more.push(format!("--load={}", arguments.load));

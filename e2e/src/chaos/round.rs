@@ -16,7 +16,7 @@ use super::ground::Ground;
 use super::journal::{Counts, Journal, State};
 use super::operator;
 use super::orchestrator::Orchestrator;
-use super::schedule::{Candidate, Plan, plan};
+use super::schedule::{Candidate, Names, Plan, plan};
 use super::stage::{Service, Stage};
 pub use super::strikes::Struck;
 use super::strikes::strike_all;
@@ -42,8 +42,8 @@ pub struct Game {
     pub faults: Vec<Arc<dyn Fault>>,
     /// How long the clients work at least.
     pub load: Duration,
-    /// No persister has a name in its group, whatever was drawn.
-    pub unnamed: bool,
+    /// Whether its persisters have names in their group.
+    pub names: Names,
     /// The place of the bug that it has.
     pub bug: Option<&'static str>,
 }
@@ -87,8 +87,7 @@ impl Outcome {
 pub async fn play(ground: &mut Ground, game: &Game, seed: u64) -> Result<Outcome> {
     let candidates: Vec<_> =
         game.faults.iter().map(|fault| Candidate { needs: fault.needs(), weight: fault.weight() }).collect();
-    let mut plan = plan(seed, &candidates, game.load);
-    plan.members.named &= !game.unnamed;
+    let plan = game.names.of(plan(seed, &candidates, game.load));
     let stage = Arc::new(set(ground, game, &plan).await?);
     let orchestrator = Orchestrator::of(&stage);
     let struck = hurt(&stage, game, &plan).await;

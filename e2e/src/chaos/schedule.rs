@@ -37,6 +37,31 @@ pub struct Membership {
     pub named: bool,
 }
 
+/// Whether the persisters of a round have names of their own in the group (`--group-instance-id`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Names {
+    /// In one round of three.
+    #[default]
+    Drawn,
+    /// In each.
+    Always,
+    /// In none.
+    Never,
+}
+
+impl Names {
+    /// The round as it was drawn, but for the names of its members.
+    #[must_use]
+    pub fn of(self, plan: Plan) -> Plan {
+        let named = match self {
+            Self::Drawn => plan.members.named,
+            Self::Always => true,
+            Self::Never => false,
+        };
+        Plan { members: Membership { named, ..plan.members }, ..plan }
+    }
+}
+
 /// A round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -112,6 +137,21 @@ mod tests {
             assert_eq!(plan(seed, &candidates, LOAD), plan(seed, &candidates, LOAD));
         }
         assert_ne!(plan(1, &candidates, LOAD), plan(2, &candidates, LOAD));
+    }
+
+    #[test]
+    fn whether_members_have_names_can_be_said_and_changes_nothing_else_of_a_round() {
+        let candidates = candidates();
+        let plans: Vec<_> = (0..300).map(|seed| plan(seed, &candidates, LOAD)).collect();
+        let named = |names: Names| plans.iter().filter(|plan| names.of((*plan).clone()).members.named).count();
+        assert!((60..150).contains(&named(Names::Drawn)), "one in three, not {} of 300", named(Names::Drawn));
+        assert_eq!((named(Names::Always), named(Names::Never)), (300, 0));
+        for drawn in plans {
+            let members = Membership { named: !drawn.members.named, ..drawn.members };
+            let other = if members.named { Names::Always } else { Names::Never };
+            assert_eq!(other.of(drawn.clone()), Plan { members, ..drawn.clone() });
+            assert_eq!(Names::Drawn.of(drawn.clone()), drawn);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use e2e::chaos::checker::Rule;
 use e2e::chaos::faults::{Fault, catalogue};
 use e2e::chaos::ground::Ground;
 use e2e::chaos::round::{Game, play};
+use e2e::chaos::schedule::Names;
 
 /// Of the catalogue those whose names begin so.
 fn faults(names: &[&str]) -> Vec<Arc<dyn Fault>> {
@@ -20,7 +21,7 @@ fn faults(names: &[&str]) -> Vec<Arc<dyn Fault>> {
 /// Plays rounds until the judge finds the bug by this rule.
 async fn found(bug: Bug, by: Rule) -> Result<()> {
     let load = Duration::from_secs(8);
-    let game = Game { faults: faults(bug.faults), load, unnamed: false, bug: Some(bug.place) };
+    let game = Game { faults: faults(bug.faults), load, names: Names::Drawn, bug: Some(bug.place) };
     let mut ground = Ground::default();
     for seed in 1..=3 {
         if play(&mut ground, &game, seed).await?.verdict.count(by) > 0 {
