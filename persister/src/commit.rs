@@ -61,6 +61,11 @@ impl OffsetTracker {
         }
     }
 
+    /// Whether a later assignment of the partition has begun, in this process.
+    pub(crate) fn is_outlived(&self, partition: &Partition, generation: Generation) -> bool {
+        self.partitions.get(partition).is_some_and(|progress| progress.generation > generation)
+    }
+
     /// What is to be committed now.
     pub(crate) fn due(&mut self) -> Vec<Due> {
         let mut due = Vec::new();

@@ -2,16 +2,17 @@
 
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::IntGauge;
 use record::{Reason, SchemaId};
 use service::{Backoff, FailureClass};
 use table::TableError;
 use tokio_util::sync::CancellationToken;
 use topic::{Partition, TopicError};
 
-use crate::lane::Lane;
+use crate::commit::{Generation, OffsetTracker};
+use crate::lane::{Lane, Surroundings};
 use crate::metrics::PersisterMetrics;
 
 /// Why a lane does not go on. Nothing is skipped, and nothing behind it is committed.
@@ -87,10 +88,13 @@ pub(crate) fn classes() -> impl Iterator<Item = &'static str> {
     classes.into_iter().chain([UNKNOWN_SCHEMA, OLDER, CLOCKS, BRAKE, TOO_LARGE])
 }
 
-/// A hold of a lane, from its first failure to the next success. While it lasts, `lane_held` shows it.
+/// A hold of a lane, from its first failure to the next success. While it lasts, `lane_held` shows it, as long as no other lane
+/// has come in the place of this one.
 #[derive(Debug)]
 pub(crate) struct Hold<'a> {
     partition: &'a Partition,
+    generation: Generation,
+    offsets: &'a Mutex<OffsetTracker>,
     metrics: &'a PersisterMetrics,
     backoff: Backoff,
     shown: Option<&'static str>,
@@ -98,9 +102,18 @@ pub(crate) struct Hold<'a> {
 
 impl<'a> Hold<'a> {
     /// Nothing has failed yet.
-    pub(crate) fn new(partition: &'a Partition, metrics: &'a PersisterMetrics) -> Self {
+    pub(crate) fn new(partition: &'a Partition, generation: Generation, surroundings: &'a Surroundings) -> Self {
+        Self::of(partition, generation, &surroundings.offsets, &surroundings.metrics)
+    }
+
+    fn of(
+        partition: &'a Partition,
+        generation: Generation,
+        offsets: &'a Mutex<OffsetTracker>,
+        metrics: &'a PersisterMetrics,
+    ) -> Self {
         let backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(30));
-        Self { partition, metrics, backoff, shown: None }
+        Self { partition, generation, offsets, metrics, backoff, shown: None }
     }
 
     /// Waits before the next try. `false`: the lane is to stop instead.
@@ -126,7 +139,7 @@ impl<'a> Hold<'a> {
         }
         self.hide();
         self.shown = Some(class);
-        self.gauge(class).set(1);
+        self.set(class, 1);
         let Partition { topic, number } = self.partition;
         if error.passes() {
             tracing::warn!(%topic, number, class, "the lane of {topic}/{number} holds: {error}");
@@ -137,13 +150,17 @@ impl<'a> Hold<'a> {
 
     fn hide(&self) {
         if let Some(class) = self.shown {
-            self.gauge(class).set(0);
+            self.set(class, 0);
         }
     }
 
-    fn gauge(&self, class: &str) -> IntGauge {
-        let Partition { topic, number } = self.partition;
-        self.metrics.held.with_label_values(&[&**topic, &number.to_string(), class])
+    /// The series are the partition's: of a lane that outlives its assignment they say nothing.
+    fn set(&self, class: &str, value: i64) {
+        let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        if !offsets.is_outlived(self.partition, self.generation) {
+            let Partition { topic, number } = self.partition;
+            self.metrics.held.with_label_values(&[&**topic, &number.to_string(), class]).set(value);
+        }
     }
 }
 
@@ -177,12 +194,55 @@ impl Lane {
 
     /// A hold of this lane, in which nothing has failed yet.
     pub(crate) fn hold(&self) -> Hold<'_> {
-        Hold::new(&self.partition, &self.surroundings.metrics)
+        Hold::new(&self.partition, self.generation, &self.surroundings)
     }
 
     /// Waits before the next try of what has failed. `Break`: the partition is taken away.
     pub(crate) async fn wait(&self, hold: &mut Hold<'_>, error: &LaneError) -> ControlFlow<()> {
         self.pulse.rest();
         if hold.wait(error, &self.draining).await { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service::{Metrics, schemas};
+
+    use super::*;
+
+    #[test]
+    fn the_hold_of_a_lane_that_outlives_its_assignment_neither_hides_nor_shows_anything_of_its_successors() {
+        let schemas = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas"));
+        let metrics = PersisterMetrics::new(&Metrics::new(), &schemas::load(schemas).expect("schemas"));
+        let (partition, offsets) = (Partition { topic: "t".into(), number: 0 }, Mutex::<OffsetTracker>::default());
+        let begin = |generation| {
+            offsets.lock().expect("nobody panics").begin(partition.clone(), Generation(generation));
+            metrics.opened(&partition);
+        };
+        let shown = |class: &str| metrics.held.with_label_values(&["t", "0", class]).get();
+        let [away, unknown] = [
+            LaneError::Topic(TopicError::Unacknowledged),
+            LaneError::UnknownSchema { offset: 3, schema: SchemaId::new(9) },
+        ];
+        let hold = |generation| Hold::of(&partition, Generation(generation), &offsets, &metrics);
+        begin(1);
+        let mut zombie = hold(1);
+        zombie.show(&away);
+        assert_eq!((shown("transient"), shown(UNKNOWN_SCHEMA)), (1, 0));
+        begin(2);
+        assert_eq!(shown("transient"), 0, "the new lane does not hold");
+        let mut successor = hold(2);
+        successor.show(&away);
+        zombie.show(&unknown);
+        assert_eq!((shown("transient"), shown(UNKNOWN_SCHEMA)), (1, 0), "the zombie's");
+        drop(zombie);
+        assert_eq!(shown("transient"), 1, "the successor holds still");
+        drop(successor);
+        assert_eq!(shown("transient"), 0);
+        let mut last = hold(2);
+        last.show(&away);
+        offsets.lock().expect("nobody panics").end(&partition);
+        drop(last);
+        assert_eq!(shown("transient"), 0, "of a partition that nobody here has");
     }
 }

@@ -13,14 +13,18 @@ mod depth;
 mod hold;
 mod intake;
 mod lane;
+mod lanes;
+mod membership;
 mod metrics;
 mod obstacle;
 mod purge;
 mod queue;
 mod reassert;
 mod replay;
+mod seat;
 mod settings;
 mod settle;
+mod steadiness;
 mod unknown;
 mod verify;
 

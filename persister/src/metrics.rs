@@ -11,6 +11,7 @@ use crate::batch::Coalesced;
 use crate::dead::DeadLetter;
 use crate::depth::LaneDepths;
 use crate::hold;
+use crate::membership::GivenUp;
 
 /// Librdkafka's name, for offsets of a partition that is another member's by now: they are not even sent.
 pub(crate) const ASSIGNMENT_LOST: &str = "AssignmentLost";
@@ -28,6 +29,7 @@ pub(crate) struct PersisterMetrics {
     pub(crate) apply: Histogram,
     pub(crate) commit_failures: IntCounterVec,
     pub(crate) rebalances: IntCounterVec,
+    pub(crate) consumers_replaced: IntCounterVec,
     pub(crate) offset_resets: IntCounter,
     pub(crate) settles_dropped: IntCounter,
     pub(crate) depths: LaneDepths,
@@ -83,6 +85,11 @@ impl PersisterMetrics {
                 "offset_resets_total",
                 "Times that the group's offset was not in the topic any more, and reading began at the earliest event",
             ),
+            consumers_replaced: metrics.counter_vec(
+                "consumers_replaced_total",
+                "Consumers that were made anew in the same process: unsteady (without a place in the group for too long), name-taken (another member has the name), failed",
+                &["reason"],
+            ),
             rebalances: metrics.counter_vec("rebalances_total", "Changes of this member's assignment", &["kind"]),
             settles_dropped: metrics.counter(
                 "settles_dropped_total",
@@ -110,6 +117,9 @@ impl PersisterMetrics {
         }
         for kind in ["assigned", "revoked", "lost"] {
             self.rebalances.with_label_values(&[kind]);
+        }
+        for reason in GivenUp::REASONS {
+            self.consumers_replaced.with_label_values(&[reason]);
         }
         for reason in
             ["RebalanceInProgress", "IllegalGeneration", "UnknownMemberId", "RequestTimedOut", ASSIGNMENT_LOST]

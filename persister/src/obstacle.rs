@@ -41,8 +41,8 @@ impl Lane {
     /// Until the unknown schema id is found to be poison. No id becomes known while the process runs: all that can change is
     /// what comes behind the event.
     async fn weigh(&mut self, batch: &mut Vec<Envelope>, schema: SchemaId) -> ControlFlow<()> {
-        let (since, partition, metrics) = (Instant::now(), self.partition.clone(), self.surroundings.metrics.clone());
-        let mut hold = Hold::new(&partition, &metrics);
+        let (since, partition, surroundings) = (Instant::now(), self.partition.clone(), self.surroundings.clone());
+        let mut hold = Hold::new(&partition, self.generation, &surroundings);
         loop {
             self.take_more(batch);
             let Some(offset) = batch.first().map(|envelope| envelope.offset) else { return ControlFlow::Continue(()) };
@@ -109,8 +109,7 @@ impl Lane {
             Obstacle::Dead(reason, detail) => LaneError::Braked { offset, reason: *reason, detail: detail.clone() },
             _ => LaneError::Emptied { offset },
         };
-        let (partition, metrics) = (self.partition.clone(), self.surroundings.metrics.clone());
-        let mut hold = Hold::new(&partition, &metrics);
+        let (mut hold, partition) = (self.hold(), &self.partition);
         loop {
             let until = self.table.database().accepted_dead(&partition.topic, partition.number).await.ok().flatten();
             if self.brakes().accept(until, offset) {

@@ -7,6 +7,7 @@
 //! unseen leaves the group behind for as long as its partition is idle.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -15,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Offset, Statistics, TopicPartitionList};
 
 use crate::client;
 use crate::settings::GroupProtocol;
@@ -66,13 +67,25 @@ pub trait Assignment: Send + Sync + 'static {
 }
 
 /// The member's context: whoever owns the lanes, and what of librdkafka's words concerns them.
-pub(crate) struct Member<A>(A);
+pub(crate) struct Member<A> {
+    assignment: A,
+    protocol: GroupProtocol,
+    /// As librdkafka last said.
+    steady: AtomicBool,
+}
+
+/// Whether no change of the member's place is under way. By KIP-848 one that was never given anything counts as one that has not
+/// begun, and its heartbeats go on.
+fn steady(protocol: GroupProtocol, state: &str, join_state: &str) -> bool {
+    let rests = join_state == "steady" || protocol == GroupProtocol::Consumer && join_state == "init";
+    state == "up" && rests
+}
 
 impl<A: Assignment> ClientContext for Member<A> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // The only sign of it: with a policy of `error` it would come as an error without its partition.
         if facility == "OFFSET" && matches!(level, RDKafkaLogLevel::Warning) {
-            self.0.offset_reset(message);
+            self.assignment.offset_reset(message);
         } else {
             client::note(facility, message);
         }
@@ -81,6 +94,12 @@ impl<A: Assignment> ClientContext for Member<A> {
     fn error(&self, error: KafkaError, reason: &str) {
         client::met(&error, reason);
     }
+
+    fn stats(&self, statistics: Statistics) {
+        let group = statistics.cgrp;
+        let steady = group.is_some_and(|group| steady(self.protocol, &group.state, &group.join_state));
+        self.steady.store(steady, Ordering::Relaxed);
+    }
 }
 
 impl<A: Assignment> ConsumerContext for Member<A> {
@@ -88,17 +107,19 @@ impl<A: Assignment> ConsumerContext for Member<A> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = partitions(list);
         let done = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.0.assigned(&partitions);
+            self.assignment.assigned(&partitions);
             consumer.incremental_assign(list)
         } else {
             let lost = consumer.assignment_lost();
-            let offsets = self.0.revoked(&partitions, lost);
-            if !lost {
+            let offsets = self.assignment.revoked(&partitions, lost);
+            if lost {
+                forget(consumer, &partitions);
+            } else {
                 // Also laid down: what was before would else be committed over it when the partition is unassigned. Where
                 // this fails the commit fails, too, and is told.
                 consumer.store_offsets(&list_of(&offsets)).ok();
                 for (partition, offset) in offsets {
-                    self.0.committed(&partition, commit_now(consumer, &partition, offset).map_err(Into::into));
+                    self.assignment.committed(&partition, commit_now(consumer, &partition, offset).map_err(Into::into));
                 }
             }
             // Or a partition that was paused stays so when it comes back to this member, and is never fetched again.
@@ -119,8 +140,21 @@ impl<A: Assignment> ConsumerContext for Member<A> {
             let partition = Partition { topic: element.topic().into(), number: element.partition() };
             let failed = element.error().and(result.clone()).err();
             let outcome = failed.map_or(Ok(offset), |error| Err(code(&error).into()));
-            self.0.committed(&partition, outcome);
+            self.assignment.committed(&partition, outcome);
         }
+    }
+}
+
+/// What was laid down for partitions that are lost. librdkafka would commit it as it unassigns them, without the id that it
+/// had as a member: it joins no more until that is answered, and where the member has a name the answer is that another one
+/// has taken it, after which it never joins again.
+fn forget<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &[Partition]) {
+    let mut nothing = TopicPartitionList::with_capacity(partitions.len());
+    let added = partitions
+        .iter()
+        .try_for_each(|partition| nothing.add_partition_offset(&partition.topic, partition.number, Offset::Invalid));
+    if let Err(error) = added.and_then(|()| consumer.store_offsets(&nothing)) {
+        tracing::warn!(%error, "offsets of partitions that are lost could not be taken back");
     }
 }
 
@@ -188,7 +222,8 @@ impl<A: Assignment> Consumer<A> {
         topics: &[String],
         assignment: A,
     ) -> Result<Self, TopicError> {
-        let base = BaseConsumer::from_config_and_context(&config(settings, member), Member(assignment))?;
+        let context = Member { assignment, protocol: member.group_protocol, steady: AtomicBool::new(false) };
+        let base = BaseConsumer::from_config_and_context(&config(settings, member), context)?;
         let this = Self { base };
         this.subscribe(topics)?;
         Ok(this)
@@ -205,17 +240,27 @@ impl<A: Assignment> Consumer<A> {
     /// Whoever owns the lanes.
     #[must_use]
     pub fn assignment(&self) -> &A {
-        &self.base.client().context().0
+        &self.base.client().context().assignment
+    }
+
+    /// Whether it has its place in the group, with partitions or without, and no change of it is under way. Known to the
+    /// second.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.base.client().context().steady.load(Ordering::Relaxed)
     }
 
     /// The next message, if one comes within `timeout`. Rebalances and commit results are served meanwhile.
     ///
     /// # Errors
-    /// What the client met; polling goes on, except after [`TopicError::Fatal`]: this member is none any more, and never
-    /// will be one again.
+    /// What the client met; polling goes on, except after [`TopicError::Fatal`] and [`TopicError::NameTaken`]: this member is
+    /// none any more, and never will be one again.
     pub fn poll(&self, timeout: Duration) -> Option<Result<(Partition, Envelope), TopicError>> {
         let polled = self.base.poll(timeout)?;
         let refused = |error: KafkaError| match self.base.client().fatal_error() {
+            Some((RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId, reason)) => {
+                TopicError::NameTaken(reason)
+            }
             Some((_, reason)) => TopicError::Fatal(reason),
             None => error.into(),
         };
@@ -318,6 +363,7 @@ pub(crate) fn config(settings: &KafkaSettings, member: &MemberSettings) -> Clien
         ("queued.max.messages.kbytes", "16384".to_owned()),
         ("fetch.message.max.bytes", settings.event_bytes_most.max(1 << 20).to_string()),
         ("fetch.wait.max.ms", "500".to_owned()),
+        ("statistics.interval.ms", "1000".to_owned()),
     ];
     match member.group_protocol {
         GroupProtocol::Classic => own.extend([

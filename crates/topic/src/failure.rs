@@ -21,6 +21,10 @@ pub enum TopicError {
     /// The client itself can do nothing more and must be replaced.
     #[error("the Kafka client failed for good: {0}")]
     Fatal(String),
+    /// A member's name (`--group-instance-id`) is that of another one: of another process, or of one that died and is not given
+    /// up yet. The client itself can do nothing more and must be replaced once the name is free.
+    #[error("the name of this member is another one's: {0}")]
+    NameTaken(String),
     /// Kafka answered an error.
     #[error("Kafka: {0}")]
     Refused(KafkaError),
@@ -34,7 +38,7 @@ impl TopicError {
             Self::QueueFull => FailureClass::Saturated,
             Self::Unacknowledged | Self::Unchecked => FailureClass::Transient,
             Self::TooLarge => FailureClass::Poison,
-            Self::Fatal(_) => FailureClass::Fatal,
+            Self::Fatal(_) | Self::NameTaken(_) => FailureClass::Fatal,
             Self::Refused(error) => match error.rdkafka_error_code() {
                 Some(
                     Code::TopicAuthorizationFailed

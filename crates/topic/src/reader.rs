@@ -17,6 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 /// After so long without a message the rest of a stretch is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+const UUID_LENGTH: usize = 36;
 
 /// What a partition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,7 @@ struct Left {
 /// Asks and reads one topic. Blocks: lives on a plain thread.
 pub struct Reader {
     consumer: BaseConsumer<Reporting<Quiet>>,
+    group: String,
     topic: String,
     /// What is left of each partition of the stretch.
     left: HashMap<i32, Left>,
@@ -75,6 +77,7 @@ impl Reader {
         let config = client::config(settings, role, own);
         Ok(Self {
             consumer: BaseConsumer::from_config_and_context(&config, Reporting(Quiet))?,
+            group: settings.consumer_group.clone(),
             topic: topic.to_owned(),
             left: HashMap::new(),
             patience: PATIENCE,
@@ -169,6 +172,22 @@ impl Reader {
                 _ => Err(error.into()),
             },
         }
+    }
+
+    /// The machine of the member that has this name (`--group-instance-id`) in the group, or had it when it died and is not given
+    /// up yet. Of the classic protocol: of a member of KIP-848 nobody is told.
+    ///
+    /// # Errors
+    /// Kafka is away or refuses: it cannot be told.
+    pub fn host_of(&self, name: &str) -> Result<Option<String>, TopicError> {
+        let groups = self.consumer.fetch_group_list(Some(&self.group), TIMEOUT)?;
+        // A broker makes a member's id of its name and of a UUID.
+        let named = |id: &str| {
+            let uuid = id.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+            uuid.is_some_and(|uuid| uuid.len() == UUID_LENGTH)
+        };
+        let mut members = groups.groups().iter().flat_map(|group| group.members());
+        Ok(members.find(|member| named(member.id())).map(|member| member.client_host().to_owned()))
     }
 
     /// Begins to read a stretch; [`Reader::read`] gives it.

@@ -38,7 +38,7 @@ pub enum Store {
 }
 
 /// Timings in the order that the protocol demands, short enough to wait for.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("ANSWER_DEADLINE_MS", "1000"),
     ("PRODUCE_DEADLINE_MS", "1500"),
     ("RELAY_AFTER_MS", "2000"),
@@ -49,6 +49,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("SESSION_TIMEOUT_MS", "6000"),
     ("DRAIN_DEADLINE_MS", "3000"),
     ("POLL_INTERVAL_MOST_MS", "8000"),
+    ("UNSTEADY_MOST_MS", "12000"),
     ("BRAKE_PROBE_MS", "500"),
 ];
 

@@ -16,7 +16,7 @@ use stack::{Lifetime, Process};
 use crate::faults::while_acknowledging;
 
 /// Timings short enough to wait for.
-fn prepared(servers: Servers) -> Result<System> {
+pub(crate) fn prepared(servers: Servers) -> Result<System> {
     Ok(System::prepare(servers)?
         .with("SESSION_TIMEOUT_MS", "3000")
         .with("POLL_INTERVAL_MOST_MS", "4000")
@@ -65,7 +65,7 @@ fn nothing_is_passed(system: &System, instants: &[Instantaneous]) -> Result<()> 
     Ok(())
 }
 
-async fn nothing_is_lost(system: &System, journal: &Journal) -> Result<()> {
+pub(crate) async fn nothing_is_lost(system: &System, journal: &Journal) -> Result<()> {
     let table = system.table().await?;
     system
         .eventually("every acknowledged write is in the table", async || Ok(journal.missing(&table).await? == 0))
@@ -73,7 +73,7 @@ async fn nothing_is_lost(system: &System, journal: &Journal) -> Result<()> {
     journal.check(&table).await
 }
 
-fn free_url() -> Result<String> {
+pub(crate) fn free_url() -> Result<String> {
     Ok(format!("http://127.0.0.1:{}", stack::port::free()?))
 }
 
@@ -201,29 +201,9 @@ async fn while_mysql_stands_still_longer_than_the_interval_of_polls_the_persiste
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_static_member_whose_name_another_process_takes_ends_by_itself_and_loses_nothing() -> Result<()> {
-    let system = prepared(Servers::shared())?.with("GROUP_INSTANCE_ID", "persister-0").up().await?;
-    let load = Load::start(&system.ingest_url, 4, 50, 11);
-    while_acknowledging(&load, 100).await?;
-    let first = system.persister.as_ref().context("persister")?;
-    let second = Process::spawn(&system.persister_spec(&free_url()?), Lifetime::Attached)?;
-    let stack::Ended::Yes(status) = first.wait(Duration::from_secs(30))? else {
-        anyhow::bail!("the first one lives on\n{}", first.log_tail(20))
-    };
-    let log = first.log_tail(60);
-    assert!(status.is_some_and(|status| status.code() == Some(1)), "{status:?}\n{log}");
-    assert!(log.contains("--group-instance-id"), "the reason is not named\n{log}");
-    while_acknowledging(&load, 100).await?;
-    let journal = load.finish().await?;
-    nothing_is_lost(&system, &journal).await?;
-    assert!(second.is_running());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_is_refused_by_members_of_another_kind_says_why_and_goes_on_when_they_are_gone() -> Result<()> {
     use rdkafka::consumer::{BaseConsumer, Consumer};
-    let mut system = prepared(Servers::shared())?;
+    let mut system = prepared(Servers::shared())?.with("UNSTEADY_MOST_MS", "4000");
     system.migrate()?;
     system.start_ingest().await?;
     let stranger: BaseConsumer = rdkafka::ClientConfig::new()
@@ -253,6 +233,12 @@ async fn a_member_that_is_refused_by_members_of_another_kind_says_why_and_goes_o
         .await?;
     let shown = system.client.get(format!("{}/readyz", system.persister_admin_url)).send().await?;
     assert_eq!(shown.status(), 503, "it is no member, and cannot be ready");
+    system
+        .eventually("it tries it with another consumer", async || {
+            let text = system.metrics(&system.persister_admin_url).await?;
+            Ok(metric(&text, "write_behind_consumers_replaced_total{reason=\"unsteady\"}") >= Some(1.0))
+        })
+        .await?;
     drop(polling);
     assert!(stranger.join().is_ok());
     system.ready(&persister, &system.persister_admin_url).await?;

@@ -49,6 +49,8 @@ mod lives;
 #[cfg(test)]
 mod losses;
 #[cfg(test)]
+mod membership;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod mysql_errors;

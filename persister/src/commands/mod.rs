@@ -179,7 +179,7 @@ mod tests {
             "--stall-after-ms=200000",
         ];
         let faults = found("run", &flags).faults;
-        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert_eq!(faults.len(), 5, "{faults:?}");
         let flags = ["--topic-partitions=0", "--topic-replicas=2", "--database-connections=1"];
         assert_eq!(found("migrate", &flags).faults.len(), 3);
         assert_eq!(found("migrate", &["--topic-replicas=1", "--allow-single-broker"]).faults.len(), 0);

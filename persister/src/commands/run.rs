@@ -10,14 +10,15 @@ use std::time::Duration;
 use anyhow::Context;
 use cache::{Cache, Connector};
 use record::Catalog;
-use service::{Health, Metrics, Supervisor, admin, clock, process, schemas};
+use service::{Dependency, Health, Metrics, Supervisor, admin, clock, process, schemas};
 use table::{Database, EntityTable};
 use tokio::sync::mpsc;
-use topic::{Consumer, LagMetrics, Publisher};
+use topic::{LagMetrics, Publisher};
 
 use super::fitting::Fitting;
-use crate::intake::{self, Lanes};
 use crate::lane::Surroundings;
+use crate::lanes::Lanes;
+use crate::membership::{Membership, Topics};
 use crate::metrics::PersisterMetrics;
 use crate::settings::RunSettings;
 use crate::settle::{self, Settler};
@@ -117,7 +118,7 @@ impl Persister {
             unknown_schema_hold: self.settings.unknown_schema_hold_ms,
             probe_every: self.settings.brake.brake_probe_ms,
         };
-        self.consume(database, surroundings);
+        self.consume(database, surroundings, up("kafka")?);
         Ok(publisher)
     }
 
@@ -126,7 +127,7 @@ impl Persister {
     }
 
     /// Joins the group once a table and its topic fit, for those that do; the others join as they do.
-    fn consume(&self, database: Database, surroundings: Surroundings) {
+    fn consume(&self, database: Database, surroundings: Surroundings, brokers: Dependency) {
         let (settings, health) = (self.settings.clone(), Arc::clone(&self.health));
         let (catalog, consuming) = (Arc::clone(&self.catalog), self.consuming.clone());
         let (stopping, pulse) = (consuming.stopping(), consuming.pulse("intake"));
@@ -149,20 +150,14 @@ impl Persister {
             let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
             let tables: HashMap<Arc<str>, _> =
                 catalog.iter().map(|entity| (settings.kafka.topic(entity.name()).into(), table(entity))).collect();
-            let lanes = Lanes::new(tables, surroundings, consuming, health, &settings);
-            let consumer = match Consumer::new(&settings.kafka, &settings.member, &topics, lanes) {
-                Ok(consumer) => consumer,
-                Err(error) => return tracing::error!(%error, "no consumer"),
-            };
-            let every = settings.commit_every_ms;
+            let lanes = Arc::new(Lanes::new(tables, surroundings, consuming, health, &settings));
+            let RunSettings { kafka, member, commit_every_ms: commit_every, .. } = settings;
+            let membership = Membership { kafka, member, commit_every, lanes, brokers, stopping, pulse };
+            let topics = Topics { fitting: topics, news: fitting };
             // A plain thread: polling must never wait for the async workers, nor they for it.
-            let polling = tokio::task::spawn_blocking(move || intake::poll(consumer, every, fitting, &stopping, &pulse));
-            match polling.await {
+            match tokio::task::spawn_blocking(move || membership.keep(topics)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(
-                    %error,
-                    "this process is no member of the group any more; has another one the same --group-instance-id? {error}"
-                ),
+                Ok(Err(error)) => tracing::error!(%error, "no consumer: {error}"),
                 Err(error) => tracing::error!(%error, "the intake died"),
             }
         });

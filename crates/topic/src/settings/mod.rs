@@ -117,13 +117,19 @@ pub struct MemberSettings {
     #[arg(long, env = "POLL_INTERVAL_MOST_MS", default_value = "120000", value_parser = millis)]
     pub poll_interval_most_ms: Duration,
 
+    /// How long a member may be without a steady place in its group while Kafka answers. Then its client is made anew in the same
+    /// process, and what it was given counts as lost.
+    #[arg(long, env = "UNSTEADY_MOST_MS", default_value = "60000", value_parser = millis)]
+    pub unsteady_most_ms: Duration,
+
     /// How the group shares out its partitions. With `consumer` (KIP-848) the broker does, and its settings take the place of
     /// --session-timeout-ms.
     #[arg(long, env = "GROUP_PROTOCOL", default_value = "classic")]
     pub group_protocol: GroupProtocol,
 
     /// A name that this member alone has and keeps (librdkafka's group.instance.id): its partitions then wait for it
-    /// through a restart, for --session-timeout-ms at most; 45 s suit most. Left out, a member that stops leaves the group.
+    /// through a restart, for --session-timeout-ms at most; 45 s suit most. Left out, a member that stops leaves the group. Where
+    /// two have the same, one of them says so and waits until the name is free.
     #[arg(long, env = "GROUP_INSTANCE_ID")]
     pub group_instance_id: Option<String>,
 }
@@ -144,6 +150,10 @@ impl MemberSettings {
         let timed = self.group_protocol == GroupProtocol::Classic;
         found.demand(!timed || self.session_timeout_ms < self.poll_interval_most_ms, || {
             "--session-timeout-ms must be shorter than --poll-interval-most-ms".to_owned()
+        });
+        // So long a group may wait for a member that has died before it gives the others their places.
+        found.demand(!timed || self.session_timeout_ms < self.unsteady_most_ms, || {
+            "--unsteady-most-ms must be longer than --session-timeout-ms".to_owned()
         });
         // As Kafka has them; it would refuse another only when the member joins.
         let legal = self.group_instance_id.as_ref().is_none_or(|id| {
@@ -254,11 +264,16 @@ mod tests {
         let authority = faults(&["--kafka-security-protocol=ssl", "--kafka-ssl-ca-location=/nowhere/ca.pem"]);
         assert!(authority.contains("--kafka-ssl-ca-location: "), "{authority}");
         assert!(
-            faults(&["--session-timeout-ms=3600001", "--poll-interval-most-ms=3600002"])
+            faults(&["--session-timeout-ms=3600001", "--poll-interval-most-ms=3600002", "--unsteady-most-ms=3600002"])
                 .contains("--session-timeout-ms: ")
         );
-        let impatient = faults(&["--session-timeout-ms=120000"]);
+        let impatient = faults(&["--session-timeout-ms=120000", "--unsteady-most-ms=120001"]);
         assert_eq!(impatient, "--session-timeout-ms must be shorter than --poll-interval-most-ms");
+        assert_eq!(
+            faults(&["--unsteady-most-ms=15000"]),
+            "--unsteady-most-ms must be longer than --session-timeout-ms"
+        );
+        assert_eq!(faults(&["--unsteady-most-ms=15001"]), "");
         let unnamed = faults(&["--group-instance-id=a b"]);
         assert!(unnamed.contains("--group-instance-id may have only"), "{unnamed}");
         assert!(faults(&["--kafka-prop=max.in.flight=6"]).contains("--kafka-prop"));

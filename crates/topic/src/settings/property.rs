@@ -139,6 +139,7 @@ const GUARDED: &[(&str, &str)] = &[
     ("offset.store.method", "offsets belong to the broker, where every member of the group finds them"),
     ("auto.offset.reset", "a group that is new to a topic must not skip what is there"),
     ("partition.assignment.strategy", "rebalances are handled as cooperative-sticky has them"),
+    ("statistics.interval.ms", "the persister learns by it that it has no place in its group"),
     ("enable.partition.eof", "the end of a partition is not an event"),
     ("test.mock.num.brokers", "it would put a mock in the place of Kafka"),
 ];

@@ -10,7 +10,7 @@ use service::FailureClass;
 use topic::{GroupProtocol, KafkaSettings, MemberSettings, Reader, TopicError};
 
 use crate::member::{Call, Member, defaults, member, member_with};
-use crate::support::{commit, committed, filled, until};
+use crate::support::{commit, committed, fill, filled, topic_on, until};
 
 fn named(settings: &KafkaSettings, topic: &str, name: &str) -> Member {
     let session = Duration::from_secs(20);
@@ -60,7 +60,7 @@ fn a_static_member_whose_name_another_takes_is_told_that_it_is_none_any_more_and
     first.receive(5);
     let mut second = named(&settings, "fenced", "one");
     second.until("the partition is the second one's", |second| !second.notes().assigned_now().is_empty());
-    let told = first.fails("the first is fenced", |error| matches!(error, TopicError::Fatal(_)));
+    let told = first.fails("the first is fenced", |error| matches!(error, TopicError::NameTaken(_)));
     assert!(told.to_string().contains("fenced"), "the reason is not named: {told}");
     first.notes().done.lock().unwrap().insert(0, 5);
     let since = Instant::now();
@@ -68,6 +68,102 @@ fn a_static_member_whose_name_another_takes_is_told_that_it_is_none_any_more_and
     assert!(since.elapsed() < Duration::from_secs(15), "it hung for {:?}", since.elapsed());
     assert_eq!(committed(&settings, "fenced", 1), BTreeMap::new(), "a member that is none has committed");
     second.receive(5);
+}
+
+/// Kafka dies with commits on their way, and comes back when the session is long over. librdkafka would commit what was laid
+/// down for what is lost, for a member of no id: the brokers then say that another one has its name, which is for good.
+#[test]
+fn g7_a_static_member_whose_session_ended_while_kafka_was_away_commits_nothing_and_takes_up_its_partitions_again() {
+    let (kafka, session) = (crate::away::kafka(), Duration::from_secs(3));
+    let settings = topic_on(&kafka, "session-over", 2);
+    fill(&settings, "session-over", 20);
+    let timeouts =
+        MemberSettings { group_instance_id: Some("one".to_owned()), session_timeout_ms: session, ..defaults() };
+    let mut member = member_with(&settings, "session-over", timeouts);
+    member.receive(20);
+    kafka.kill().expect("it dies");
+    let offsets = [0, 1].map(|number| (crate::support::partition("session-over", number), 2));
+    member.consumer.commit(&offsets).expect("they are laid down");
+    let all = BTreeSet::from([0, 1]);
+    member.until("they are lost", |member| member.notes().has(&Call::Revoked(all.clone(), true)));
+    // Commits that were begun before are tried for as long as a session.
+    member.receive_nothing(session + Duration::from_secs(1));
+    kafka.restart().expect("it comes back");
+    let (since, most) = (Instant::now(), session + Duration::from_secs(12));
+    while member.notes().assigned_now() != all {
+        assert!(since.elapsed() < most, "it has them not again within {most:?}");
+        if let Some(Err(error @ (TopicError::Fatal(_) | TopicError::NameTaken(_)))) =
+            member.consumer.poll(Duration::from_millis(20))
+        {
+            panic!("it can be no member any more: {error}");
+        }
+    }
+    assert_eq!(committed(&settings, "session-over", 2), BTreeMap::new(), "what was lost is committed");
+    member.until("it is steady", |member| member.consumer.is_steady());
+}
+
+/// With partitions or without: one that stands by is not to be taken for one that hangs.
+fn is_steady(protocol: GroupProtocol, topic: &str) {
+    let (settings, _) = filled(topic, 1, 5);
+    let member = || member_with(&settings, topic, MemberSettings { group_protocol: protocol, ..defaults() });
+    let (mut first, mut second) = (member(), member());
+    assert!(!first.consumer.is_steady(), "nothing was heard of its place yet");
+    let both = |members: &[&mut Member]| members.iter().all(|member| member.consumer.is_steady());
+    together("both are steady", &mut [&mut first, &mut second], both);
+    let given = [&first, &second].map(|member| member.notes().assigned_now().len());
+    assert_eq!(given.iter().sum::<usize>(), 1, "{given:?}");
+    let since = Instant::now();
+    together("a while passes", &mut [&mut first, &mut second], |members| {
+        assert!(both(members), "one is not steady any more");
+        since.elapsed() > Duration::from_secs(3)
+    });
+}
+
+#[test]
+fn members_with_partitions_and_without_are_steady_under_the_classic_protocol() {
+    is_steady(GroupProtocol::Classic, "steady-classic");
+}
+
+#[test]
+fn kip_848_members_with_partitions_and_without_are_steady() {
+    is_steady(GroupProtocol::Consumer, "steady-broker");
+}
+
+#[test]
+fn who_has_a_name_is_told_until_nobody_has_it() {
+    let (settings, _) = filled("has-a-name", 1, 5);
+    let reader = Reader::new(&settings, "test", "has-a-name").unwrap();
+    assert_eq!(reader.host_of("one").unwrap(), None);
+    let session = Duration::from_secs(3);
+    let timeouts =
+        MemberSettings { group_instance_id: Some("one".to_owned()), session_timeout_ms: session, ..defaults() };
+    let mut member = member_with(&settings, "has-a-name", timeouts);
+    member.receive(5);
+    let host = reader.host_of("one").unwrap();
+    assert!(host.as_ref().is_some_and(|host| host.contains("127.0.0.1")), "{host:?}");
+    for other in ["on", "one-", "one-x", "ne", ""] {
+        assert_eq!(reader.host_of(other).unwrap(), None, "{other:?} is nobody's");
+    }
+    drop(member);
+    until("it has left, or its session is over", || reader.host_of("one").unwrap().is_none());
+}
+
+#[test]
+fn kip_848_a_member_whose_name_another_one_has_is_refused_until_that_one_is_given_up() {
+    let (settings, _) = filled("refused-name", 1, 5);
+    let named = || {
+        let (group_protocol, group_instance_id) = (GroupProtocol::Consumer, Some("one".to_owned()));
+        member_with(&settings, "refused-name", MemberSettings { group_protocol, group_instance_id, ..defaults() })
+    };
+    let mut first = named();
+    first.receive(5);
+    let mut second = named();
+    second.fails("the second is refused", |error| matches!(error, TopicError::NameTaken(_)));
+    drop(second);
+    first.until("the first is a member still", |first| first.consumer.is_steady());
+    assert!(!first.notes().has(&Call::Revoked(BTreeSet::from([0]), true)), "it has lost its partition");
+    drop(first);
+    named().receive(5);
 }
 
 /// Of a group with members nothing of their offsets may be moved from outside, whoever shares out its partitions.

@@ -98,6 +98,7 @@ pub(crate) fn defaults() -> MemberSettings {
     MemberSettings {
         session_timeout_ms: Duration::from_secs(15),
         poll_interval_most_ms: Duration::from_secs(120),
+        unsteady_most_ms: Duration::from_secs(60),
         group_protocol: GroupProtocol::Classic,
         group_instance_id: None,
     }

@@ -102,10 +102,14 @@ pub(crate) fn publish_all(publisher: &Publisher, topic: &str, events: &[Event<'_
 /// As many events as asked for, of ids `0`, `1`, …, born 16 microseconds apart, on a new topic.
 pub(crate) fn filled(name: &str, partitions: i32, events: u64) -> (KafkaSettings, Vec<Published>) {
     let settings = topic(name, partitions);
-    let publisher = Publisher::new(&settings).expect("the settings are good");
-    let events: Vec<_> = (0..events).map(|n| upsert(&n.to_string(), birth(n))).collect();
-    let published = publish_all(&publisher, name, &events);
+    let published = fill(&settings, name, events);
     (settings, published)
+}
+
+pub(crate) fn fill(settings: &KafkaSettings, name: &str, events: u64) -> Vec<Published> {
+    let publisher = Publisher::new(settings).expect("the settings are good");
+    let events: Vec<_> = (0..events).map(|n| upsert(&n.to_string(), birth(n))).collect();
+    publish_all(&publisher, name, &events)
 }
 
 /// The birth of the n-th event that [`filled`] makes.
