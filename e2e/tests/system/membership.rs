@@ -38,7 +38,7 @@ async fn kafka_is_away_for_longer_than_the_session(protocol: &str) -> Result<()>
     let (kafka, persister) = (system.servers.kafka, system.persister.as_ref().context("persister")?);
     let load = Load::start(&system.ingest_url, 4, 50, 11);
     let table = system.table().await?;
-    for (away, frozen) in [(3_400, false), (8_000, false), (4_000, true)] {
+    for (away, frozen) in [(3_400, false), (8_000, false), (8_000, true)] {
         while_acknowledging(&load, 100).await?;
         if frozen {
             kafka.pause()?;
