@@ -18,7 +18,7 @@ use topic::Publisher;
 use crate::http::{self, Front, HttpMetrics, Problem};
 use crate::parts;
 use crate::settings::Settings;
-use crate::slot::InstanceSlot;
+use crate::slot::{self, InstanceSlot};
 
 /// How long requests in progress may take once the process is to stop.
 pub(crate) const HTTP_BUDGET_SECONDS: u64 = 15;
@@ -65,7 +65,7 @@ impl App {
                 .with_context(|| format!("--admin-listen {}", settings.admin.admin_listen))?;
         let (stop_delay, stop_within) = (settings.stop_delay_ms, settings.stop_within_ms);
         supervisor.watch(settings.stall_after_ms, stop_within, &metrics)?;
-        let front = parts::start(&settings, &catalog, &metrics, &health, &supervisor)?;
+        let front = parts::start(&settings, slot::identity(admin_address), &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
         let slot = Arc::clone(&front.writes.away.slot);
         let http = server(&settings, front, Arc::clone(&health), HttpMetrics::new(&metrics), listener)?;

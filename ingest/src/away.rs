@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Untaken {
     /// Its script was never sent, or did nothing and never will.
-    Unsent,
+    Undone,
     /// Its script may run until then.
     Unanswered { until: Instant },
 }
@@ -37,7 +37,7 @@ pub(crate) enum Untaken {
 pub(crate) fn past_redis(error: &CacheError, kind: Kind, read: Instant, timeout: Duration) -> Result<Untaken, Refusal> {
     match (error, kind) {
         (CacheError::Away, Kind::Conditional) => Err(Refusal::CacheAway),
-        (CacheError::Away, _) => Ok(Untaken::Unsent),
+        (CacheError::Away, _) => Ok(Untaken::Undone),
         // More than T.
         (CacheError::Unanswered(_), Kind::Plain) => {
             Ok(Untaken::Unanswered { until: read + timeout + Duration::from_millis(1) })
@@ -48,7 +48,7 @@ pub(crate) fn past_redis(error: &CacheError, kind: Kind, read: Instant, timeout:
         // process: what goes past it is owed, and before that is declared (R16) no connection is used. A key may be known
         // there, though: the refusal may be that of another write of its batch.
         (CacheError::Refused { class: FailureClass::Transient | FailureClass::Saturated, .. }, Kind::Plain) => {
-            Ok(Untaken::Unsent)
+            Ok(Untaken::Undone)
         }
         // Nothing happened.
         (CacheError::Refused { .. }, _) => Err(Refusal::CacheAway),
@@ -182,7 +182,7 @@ mod tests {
         let refused = |class| CacheError::Refused { code: "MISCONF".to_owned(), class };
         for class in [FailureClass::Transient, FailureClass::Saturated] {
             let decided = |kind| past_redis(&refused(class), kind, Instant::now(), T);
-            assert_eq!(decided(Kind::Plain), Ok(Untaken::Unsent), "nothing of it can run any more");
+            assert_eq!(decided(Kind::Plain), Ok(Untaken::Undone), "nothing of it can run any more");
             assert_eq!(decided(Kind::Keyed), Err(Refusal::CacheAway), "its key may be known there");
             assert_eq!(decided(Kind::Conditional), Err(Refusal::CacheAway));
         }
@@ -193,8 +193,8 @@ mod tests {
     #[tokio::test]
     async fn r8_what_was_never_sent_goes_past_redis_at_once_unless_it_has_a_precondition() {
         let decided = |kind| past_redis(&CacheError::Away, kind, Instant::now(), T);
-        assert_eq!(decided(Kind::Plain), Ok(Untaken::Unsent));
-        assert_eq!(decided(Kind::Keyed), Ok(Untaken::Unsent));
+        assert_eq!(decided(Kind::Plain), Ok(Untaken::Undone));
+        assert_eq!(decided(Kind::Keyed), Ok(Untaken::Undone));
         assert_eq!(decided(Kind::Conditional), Err(Refusal::CacheAway));
     }
 }

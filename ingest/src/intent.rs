@@ -45,12 +45,14 @@ pub(crate) enum How {
     New,
     /// It was accepted before, with the same key (R7).
     Replayed,
+    /// A record is there whose id was made of the same key (R5), and the key itself is forgotten: it may be another's by now.
+    Found,
     /// Past the cache (R8): a key was not looked up.
     Past,
 }
 
 /// Why a write was not accepted. Nothing happened, except perhaps after the last two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter)]
 pub(crate) enum Refusal {
     ClocksDisagree,
     Quiet,
@@ -69,26 +71,6 @@ pub(crate) enum Refusal {
     OutcomeUnknown(Option<Version>),
     /// The same, past the cache, and with a key that nobody will know again.
     KeyNotKept(Version),
-}
-
-impl Refusal {
-    /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
-        Self::ClocksDisagree,
-        Self::Quiet,
-        Self::Full,
-        Self::Busy,
-        Self::CacheAway,
-        Self::NoSlot,
-        Self::TopicAway,
-        Self::StoresAway,
-        Self::RowUnknown,
-        Self::Incomplete,
-        Self::KeyReused,
-        Self::PreconditionFailed(None),
-        Self::OutcomeUnknown(None),
-        Self::KeyNotKept(Version::ZERO),
-    ];
 }
 
 impl Intent {

@@ -4,6 +4,7 @@ use prometheus::{Gauge, GaugeVec, Histogram, IntCounterVec, IntGauge};
 use record::{Catalog, Reason, Version};
 use service::metrics::CALL_SECONDS;
 use service::{Metrics, clock};
+use strum::IntoEnumIterator;
 
 use crate::http::{BODIES_FULL, Problem};
 use crate::intent::Refusal;
@@ -115,7 +116,7 @@ impl IngestMetrics {
             self.dead_letters.with_label_values(&[entity, Reason::TooLarge.as_str()]);
             self.replays.with_label_values(&[entity]);
             self.past_cache.with_label_values(&[entity]);
-            for refusal in Refusal::ALL {
+            for refusal in Refusal::iter() {
                 self.rejected.with_label_values(&[entity, Problem::from(refusal).kind()]);
             }
         }

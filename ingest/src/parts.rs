@@ -28,9 +28,10 @@ use crate::write::WritePath;
 /// Acknowledgements in one script call.
 const ACKNOWLEDGED_BATCH: usize = 256;
 
-/// Puts the parts together and starts their tasks.
+/// Puts the parts together and starts their tasks. `identity` is a name that no other process has at the same time.
 pub(crate) fn start(
     settings: &Settings,
+    identity: String,
     catalog: &Arc<Catalog>,
     metrics: &Metrics,
     health: &Health,
@@ -78,7 +79,7 @@ pub(crate) fn start(
     let away = Away {
         accepts: settings.cache_away == CacheAway::Accept,
         clock: Arc::clone(&clock),
-        slot: supervise_slot(settings, &cache, &counted, supervisor)?,
+        slot: supervise_slot(settings, identity, &cache, &counted, supervisor),
         cache: cache.clone(),
         kafka: kafka.clone(),
         mysql,
@@ -169,23 +170,19 @@ fn supervise_lag(
     lag
 }
 
-/// R4: the slot of this process, leased under a name that it has again after a restart.
+/// R4: the slot of this process, under a name that no other has.
 fn supervise_slot(
     settings: &Settings,
+    identity: String,
     cache: &Cache,
     metrics: &IngestMetrics,
     supervisor: &Supervisor,
-) -> anyhow::Result<Arc<InstanceSlot>> {
-    let host = nix::unistd::gethostname().context("the host's name")?;
-    let identity = format!("{}/{}", host.to_string_lossy(), settings.listen);
+) -> Arc<InstanceSlot> {
+    let times = (settings.slot_lease_s, settings.redis.clock_skew_ms);
     let shown = metrics.instance_slot.clone();
-    let slot = match settings.instance_slot {
-        Some(slot) => InstanceSlot::fixed(slot, cache.clone(), shown),
-        None => InstanceSlot::leased(cache.clone(), identity, settings.slot_lease_s, shown),
-    };
-    let slot = Arc::new(slot);
+    let slot = Arc::new(InstanceSlot::new(cache.clone(), identity, settings.instance_slot, times, shown));
     supervisor.spawn("slot", Arc::clone(&slot).keep(supervisor.stopping(), supervisor.pulse("slot")));
-    Ok(slot)
+    slot
 }
 
 /// How full what has a bound is, looked up when it is asked: true also while a loop that would tell waits for a server.

@@ -112,8 +112,8 @@ pub struct Settings {
     #[arg(long, env = "CACHE_AWAY", value_enum, default_value = "accept")]
     pub cache_away: CacheAway,
 
-    /// This process' own number among all ingests, 1 to 14: part of its versions while Redis is away. Left out, it is leased in
-    /// Redis under host name and --listen, which no two processes may then have in common.
+    /// This process' own number among all ingests, 1 to 14: part of its versions while Redis is away. Left out, one is leased in
+    /// Redis: give it to all of them or to none.
     #[arg(long, env = "INSTANCE_SLOT", value_parser = slot)]
     pub instance_slot: Option<Slot>,
 

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Cache, Content, Lease, Logged, Precondition, State, WriteQueue, Written};
+use cache::{Cache, CacheError, Content, Lease, Logged, Precondition, State, WriteQueue, Written};
 use record::Version;
 use service::{Backoff, Dependency, FailureClass, clock};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use topic::{KafkaSettings, Publisher};
 
-use crate::away::{Away, Issued, Untaken, past_redis};
+use crate::away::{Away, Issued, Kind, Untaken, past_redis};
 use crate::clock::{ClockWatch, Verdict};
 use crate::intent::{Accepted, How, Intent, Refusal};
 use crate::metrics::IngestMetrics;
@@ -42,6 +42,7 @@ pub(crate) struct WritePath {
 enum Stored {
     New(Version),
     Repeated { version: Version, state: State, content: Option<Content> },
+    Found { version: Version, state: State },
     Overtaken(Version),
     Untaken(Untaken),
 }
@@ -64,6 +65,7 @@ impl WritePath {
                 let state = self.repeat(intent, version, state, content, deadline).await;
                 Accepted { version, state, how: How::Replayed }
             }
+            Stored::Found { version, state } => Accepted { version, state, how: How::Found },
             Stored::Overtaken(version) => {
                 let state = self.overtaken(intent, version, deadline).await?;
                 Accepted { version, state, how: How::Replayed }
@@ -86,7 +88,8 @@ impl WritePath {
                 Verdict::Agree => {}
                 Verdict::Disagree => return Err(Refusal::ClocksDisagree),
                 Verdict::Unread if intent.precondition.is_some() => return Err(Refusal::CacheAway),
-                Verdict::Unread => return Ok(Stored::Untaken(Untaken::Unsent)),
+                Verdict::Unread if self.knows_keys(intent, deadline).await? => continue,
+                Verdict::Unread => return Ok(Stored::Untaken(Untaken::Undone)),
             }
             if Instant::now() >= deadline {
                 return Err(Refusal::Busy);
@@ -106,6 +109,7 @@ impl WritePath {
                 }
                 Ok(Written::Late) => {}
                 Ok(Written::StaleEpoch) if !met_again => met_again = true,
+                Err(CacheError::Away) if self.knows_keys(intent, deadline).await? => {}
                 Ok(written) => {
                     return stored(written, intent.precondition).inspect(|stored| {
                         if let Stored::New(version) = stored {
@@ -117,6 +121,15 @@ impl WritePath {
                     return past_redis(&error, intent.kind(), read, self.redis_timeout).map(Stored::Untaken);
                 }
             }
+        }
+    }
+
+    /// R8, `k36`: a key goes unchecked only where Redis is known to be away, not while a connection that broke is made anew, on which
+    /// it may have come. Whether this intent has one, and Redis is there by now.
+    async fn knows_keys(&self, intent: &Intent, deadline: Instant) -> Result<bool, Refusal> {
+        match intent.kind() {
+            Kind::Keyed => timeout_at(deadline, self.cache.is_there()).await.map_err(|_| Refusal::CacheAway),
+            Kind::Plain | Kind::Conditional => Ok(false),
         }
     }
 
@@ -177,7 +190,7 @@ impl WritePath {
             sleep_until(until).await;
         }
         let refused = |refusal| match untaken {
-            Untaken::Unsent => refusal,
+            Untaken::Undone => refusal,
             Untaken::Unanswered { .. } => Refusal::OutcomeUnknown(None),
         };
         let (entity, keyed) = (Arc::clone(intent.entity()), intent.idempotency.is_some());
@@ -202,7 +215,7 @@ fn stored(written: Written, precondition: Option<Precondition>) -> Result<Stored
         Written::New(version) => Ok(Stored::New(version)),
         Written::Repeated { version, state, content } => Ok(Stored::Repeated { version, state, content }),
         Written::Conflict(Some((version, state))) if precondition == Some(Precondition::Unused) => {
-            Ok(Stored::Repeated { version, state, content: None })
+            Ok(Stored::Found { version, state })
         }
         Written::Conflict(current) => Err(Refusal::PreconditionFailed(current.map(|(version, _)| version))),
         Written::Overtaken(version) => Ok(Stored::Overtaken(version)),

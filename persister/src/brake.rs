@@ -3,6 +3,9 @@
 
 use std::collections::VecDeque;
 
+use table::Accepted;
+use topic::Envelope;
+
 /// How many of a partition's events may be dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
@@ -78,13 +81,26 @@ pub(crate) enum Fate {
     Late,
 }
 
+/// Where an event stands: at which offset, and since when, in milliseconds by the broker's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    offset: i64,
+    appended: i64,
+}
+
+impl From<&Envelope> for Place {
+    fn from(envelope: &Envelope) -> Self {
+        Self { offset: envelope.offset, appended: envelope.appended }
+    }
+}
+
 /// The brakes of a partition. They outlive its lanes: members that pass it to and fro must not empty it by and by.
 #[derive(Clone, Debug)]
 pub(crate) struct Brakes {
     dead: Brake,
     late: Brake,
-    /// Up to where an operator has let both go.
-    accepted: Option<i64>,
+    /// What an operator has let go of both.
+    accepted: Option<Accepted>,
 }
 
 impl Brakes {
@@ -93,19 +109,19 @@ impl Brakes {
         Self { dead: Brake::new(dead), late: Brake::new(late), accepted: None }
     }
 
-    /// G8: the first of these events of a part, each with its offset, that may not pass. Only a part that passes whole is
+    /// G8: the first of these events of a part, each with its place, that may not pass. Only a part that passes whole is
     /// counted.
-    pub(crate) fn stopped(&mut self, part: impl IntoIterator<Item = (i64, Fate)>) -> Option<usize> {
+    pub(crate) fn stopped(&mut self, part: impl IntoIterator<Item = (Place, Fate)>) -> Option<usize> {
         let mut after = self.clone();
-        let at = part.into_iter().position(|(offset, fate)| !after.admits(offset, fate));
+        let at = part.into_iter().position(|(place, fate)| !after.admits(place, fate));
         if at.is_none() {
             *self = after;
         }
         at
     }
 
-    fn admits(&mut self, offset: i64, fate: Fate) -> bool {
-        let accepted = self.accepted >= Some(offset);
+    fn admits(&mut self, place: Place, fate: Fate) -> bool {
+        let accepted = self.is_accepted(place);
         match fate {
             Fate::Dead if !accepted && !self.dead.admits() => return false,
             Fate::Dead | Fate::Noted => {}
@@ -119,10 +135,14 @@ impl Brakes {
         true
     }
 
-    /// An operator accepts what comes up to this offset. Says whether that goes as far as `offset`.
-    pub(crate) fn accept(&mut self, until: Option<i64>, offset: i64) -> bool {
-        self.accepted = self.accepted.max(until);
-        self.accepted >= Some(offset)
+    /// What an operator accepts, if he has said anything. Says whether the event at `place` is among it.
+    pub(crate) fn accept(&mut self, accepted: Option<Accepted>, place: Place) -> bool {
+        self.accepted = accepted.or(self.accepted);
+        self.is_accepted(place)
+    }
+
+    fn is_accepted(&self, place: Place) -> bool {
+        self.accepted.is_some_and(|accepted| accepted.covers(place.offset, place.appended))
     }
 
     /// The event that was stopped is applied by now: whatever was wrong is mended.
@@ -198,11 +218,16 @@ mod tests {
         }
     }
 
+    /// Taken by the broker in the second that an operator spoke of.
+    fn at(offset: i64) -> Place {
+        Place { offset, appended: 1000 }
+    }
+
     #[test]
     fn g8_a_part_that_is_stopped_counts_nothing_and_what_is_noted_or_accepted_counts_not_at_all() {
         let least = Allowance { window: 100, percent: 0, least: 2, in_a_row: 100 };
         let mut brakes = Brakes::new(least, least);
-        let mut stopped = |fates: &[Fate]| brakes.stopped((0..).zip(fates.iter().copied()));
+        let mut stopped = |fates: &[Fate]| brakes.stopped((0..).map(at).zip(fates.iter().copied()));
         for _ in 0..3 {
             assert_eq!(stopped(&[Fate::Dead, Fate::Noted, Fate::Dead, Fate::Passes, Fate::Dead]), Some(4));
             assert_eq!(stopped(&[Fate::Late, Fate::Late, Fate::Late]), Some(2));
@@ -210,11 +235,14 @@ mod tests {
         assert_eq!(stopped(&[Fate::Dead, Fate::Noted, Fate::Dead, Fate::Noted, Fate::Late, Fate::Late]), None);
         assert_eq!(stopped(&[Fate::Noted, Fate::Dead]), Some(1), "two have passed");
         assert_eq!(stopped(&[Fate::Passes, Fate::Late]), Some(1), "each kind has its own count");
-        assert!(!brakes.accept(Some(0), 1) && brakes.accept(Some(1), 1));
-        let dead = |from: i64| (from..from + 2).map(|offset| (offset, Fate::Dead));
+        let until = |until| Some(Accepted { until, said_at: 1_000_999 });
+        assert!(!brakes.accept(until(0), at(1)) && brakes.accept(until(1), at(1)));
+        let dead = |from: i64| (from..from + 2).map(|offset| (at(offset), Fate::Dead));
         assert_eq!(brakes.stopped(dead(0)), None, "an operator lets them go");
         assert_eq!(brakes.stopped(dead(1)), Some(1), "up to there and no further");
-        assert!(brakes.accept(None, 1), "what was accepted stays so");
+        assert!(brakes.accept(None, at(1)), "what was accepted stays so");
+        let anew = Place { offset: 1, appended: 1001 };
+        assert!(!brakes.accept(None, anew), "it came after that was said: another topic's, perhaps, of the same name");
         brakes.release();
         assert_eq!(brakes.stopped(dead(2)), None);
     }

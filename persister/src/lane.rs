@@ -193,7 +193,7 @@ impl Lane {
             None if late.contains(&envelope.offset) => Fate::Late,
             None => Fate::Passes,
         };
-        let at = self.brakes().stopped(part.iter().map(|envelope| (envelope.offset, fate(envelope))))?;
+        let at = self.brakes().stopped(part.iter().map(|envelope| (envelope.into(), fate(envelope))))?;
         let obstacle = part.get(at).and_then(letter).map(|letter| Obstacle::Dead(letter.reason, letter.detail.clone()));
         Some((at, obstacle.unwrap_or(Obstacle::Late)))
     }

@@ -8,6 +8,7 @@ use service::clock;
 use topic::Envelope;
 
 use crate::batch::coalesce;
+use crate::brake::Place;
 use crate::dead::DeadLetter;
 use crate::decode::{self, Opened};
 use crate::hold::{Hold, LaneError};
@@ -104,15 +105,15 @@ impl Lane {
     /// so that the topic is not emptied meanwhile.
     async fn brake(&self, batch: &[Envelope], obstacle: &Obstacle) -> ControlFlow<()> {
         let Some(first) = batch.first() else { return ControlFlow::Continue(()) };
-        let offset = first.offset;
+        let (offset, place) = (first.offset, Place::from(first));
         let error = match obstacle {
             Obstacle::Dead(reason, detail) => LaneError::Braked { offset, reason: *reason, detail: detail.clone() },
             _ => LaneError::Emptied { offset },
         };
         let (mut hold, partition) = (self.hold(), &self.partition);
         loop {
-            let until = self.table.database().accepted_dead(&partition.topic, partition.number).await.ok().flatten();
-            if self.brakes().accept(until, offset) {
+            let accepted = self.table.database().accepted_dead(&partition.topic, partition.number).await.ok().flatten();
+            if self.brakes().accept(accepted, place) {
                 return ControlFlow::Continue(());
             }
             if !hold.wait_for(&error, self.surroundings.probe_every, &self.draining).await {

@@ -68,6 +68,28 @@ impl BrakeSettings {
     }
 }
 
+/// What every command but the service itself stands on: log and schemas, the topics, the tables.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BaseSettings {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub process: ProcessSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub kafka: KafkaSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub database: DatabaseSettings,
+}
+
+impl BaseSettings {
+    /// Everything that is wrong with topics and tables, each naming its flag.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        self.kafka.findings(None).and(self.database.findings())
+    }
+}
+
 /// Brings the topics into the tables.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Persister")]

@@ -274,20 +274,37 @@ impl Cache {
         }
     }
 
-    /// R4: the slot that `identity` holds from now on for as long as `lease`; `None`: all are others'. Said again in time, it
-    /// is the same one for another while.
+    /// R4: the slot that `identity` holds from now on for as long as `lease`, this one if it has to be `one`; `None`: it is, or all
+    /// are others'. Said again in time, it is the same one for another while.
     ///
     /// # Errors
     /// [`CacheError`].
-    pub async fn claim_slot(&self, identity: &str, lease: Duration) -> Result<Option<Slot>, CacheError> {
+    pub async fn claim_slot(
+        &self,
+        identity: &str,
+        one: Option<Slot>,
+        lease: Duration,
+    ) -> Result<Option<Slot>, CacheError> {
         let mut call = self.scripts.slot.prepare_invoke();
-        for slot in slots() {
-            call.key(slot);
+        match one {
+            Some(slot) => _ = call.key(keys::slot(slot.get())),
+            None => slots().for_each(|slot| _ = call.key(slot)),
         }
         // Where to begin, so that many which start at once do not all look at the same slots first.
         call.arg(identity).arg(millis(lease)).arg(crc32fast::hash(identity.as_bytes()));
         let number: u8 = self.call(&call).await?;
-        Ok(Slot::new(number).ok())
+        Ok(Slot::new(number).ok().map(|claimed| one.unwrap_or(claimed)))
+    }
+
+    /// R4: `identity` holds this slot from now on for as long as `lease`, whoever held it before.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn take_slot(&self, slot: Slot, identity: &str, lease: Duration) -> Result<(), CacheError> {
+        let (mut connection, number) = self.connector.connection()?;
+        let mut take = redis::cmd("SET");
+        take.arg(keys::slot(slot.get())).arg(identity).arg("PX").arg(millis(lease));
+        take.query_async(&mut connection).await.map_err(|error| self.connector.failed(number, error))
     }
 
     /// R4: gives a slot back, if `identity` still holds it.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 ///
 /// The low four bits are the slot that issued it: 0 is Redis (R1), 1 to 14 a process while Redis was away (R4),
 /// 15 nobody's: only purge marks and their tombstones have it (R18). [`Version::ZERO`] is that of an adopted row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
 
 const SLOTS: u64 = 16;

@@ -29,7 +29,7 @@ pub use database::Database;
 pub use failure::TableError;
 pub use letters::Letters;
 pub use migrate::Migrated;
-pub use notes::Note;
+pub use notes::{Accepted, Note};
 pub use purge::PurgedChunk;
 pub use replays::ReplayNote;
 pub use row::StoredRow;

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 
 use crate::ddl::{self, quoted};
 use crate::existing::Existing;
-use crate::notes::{CREATE_ACCEPTED, CREATE_DEAD_LETTERS};
+use crate::notes::{ACCEPTED_IS_WIDE, CREATE_ACCEPTED, CREATE_DEAD_LETTERS, WIDEN_ACCEPTED};
 use crate::plan::{Plan, plan, refused};
 use crate::replays::{CREATE_REPLAYS, REPLAYS_ARE_WIDE, WIDEN_REPLAYS};
 use crate::{Database, TableError};
@@ -78,6 +78,9 @@ impl Database {
             }
             connection.execute(CREATE_DEAD_LETTERS).await?;
             connection.execute(CREATE_ACCEPTED).await?;
+            if connection.fetch_optional(ACCEPTED_IS_WIDE).await?.is_none() {
+                connection.execute(WIDEN_ACCEPTED).await?;
+            }
             connection.execute(AssertSqlSafe(ddl::create_table(entity.name(), entity))).await?;
             let Plan { changes, migrated, .. } = fitting(connection, entity).await?.unwrap_or_default();
             alter(connection, entity.name(), &changes).await?;

@@ -27,7 +27,13 @@ pub(crate) const CREATE_ACCEPTED: &str = "CREATE TABLE IF NOT EXISTS `_write_beh
      `topic` VARCHAR(249) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
      `partition` INT NOT NULL, \
      `until` BIGINT NOT NULL, \
+     `said_at` BIGINT UNSIGNED NOT NULL DEFAULT 0, \
      PRIMARY KEY (`topic`, `partition`)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
+/// For a table from before it was noted when: what was said then is not known to be of this topic.
+pub(crate) const WIDEN_ACCEPTED: &str =
+    "ALTER TABLE `_write_behind_accepted` ADD COLUMN `said_at` BIGINT UNSIGNED NOT NULL DEFAULT 0";
+pub(crate) const ACCEPTED_IS_WIDE: &str = "SELECT 1 FROM information_schema.columns \
+     WHERE table_schema = DATABASE() AND table_name = '_write_behind_accepted' AND column_name = 'said_at'";
 
 /// A topic that was made anew counts from 0 again: then the newer letter stands, else the first note of the time.
 const NOTE: &str = "INSERT INTO `_write_behind_dead_letters` \
@@ -38,12 +44,30 @@ const NOTE: &str = "INSERT INTO `_write_behind_dead_letters` \
      `reason` = VALUES(`reason`), `detail` = VALUES(`detail`)";
 const NOTED: &str = "SELECT `offset`, `id`, `version` FROM `_write_behind_dead_letters` \
      WHERE `topic` = ? AND `partition` = ? AND `offset` BETWEEN ? AND ?";
-const ACCEPT: &str = "INSERT INTO `_write_behind_accepted` (`topic`, `partition`, `until`) VALUES (?, ?, ?) \
-     ON DUPLICATE KEY UPDATE `until` = VALUES(`until`)";
-const ACCEPTED: &str = "SELECT `until` FROM `_write_behind_accepted` WHERE `topic` = ? AND `partition` = ?";
+const ACCEPT: &str = "INSERT INTO `_write_behind_accepted` (`topic`, `partition`, `until`, `said_at`) VALUES (?, ?, ?, ?) \
+     ON DUPLICATE KEY UPDATE `until` = VALUES(`until`), `said_at` = VALUES(`said_at`)";
+const ACCEPTED: &str = "SELECT `until`, `said_at` FROM `_write_behind_accepted` WHERE `topic` = ? AND `partition` = ?";
 
 /// Most characters of a detail that are noted.
 const DETAIL: usize = 1000;
+
+/// What an operator lets go as dead letters: what stood in a partition when he said it. A topic that was made anew has the same
+/// offsets, and other events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The last offset.
+    pub until: i64,
+    /// When it was said, in microseconds by the database's clock.
+    pub said_at: u64,
+}
+
+impl Accepted {
+    /// Whether it speaks of the event at this offset, which the broker took at `appended`, in milliseconds by its clock.
+    #[must_use]
+    pub fn covers(self, offset: i64, appended: i64) -> bool {
+        offset <= self.until && u64::try_from(appended).is_ok_and(|appended| appended <= self.said_at / 1000)
+    }
+}
 
 /// A dead letter, as it is noted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,28 +139,32 @@ impl Database {
         .await
     }
 
-    /// Lets a lane that is braked go on with its dead letters, up to and with this offset.
+    /// Lets a lane that is braked go on with its dead letters.
     ///
     /// # Errors
     /// [`TableError`].
-    pub async fn accept_dead(&self, topic: &str, partition: i32, until: i64) -> Result<(), TableError> {
+    pub async fn accept_dead(&self, topic: &str, partition: i32, accepted: Accepted) -> Result<(), TableError> {
+        let Accepted { until, said_at } = accepted;
         self.with(async |connection| {
-            let query = sqlx::query(ACCEPT).bind(topic.to_owned()).bind(partition).bind(until);
+            let query = sqlx::query(ACCEPT).bind(topic.to_owned()).bind(partition).bind(until).bind(said_at);
             query.execute(&mut **connection).await?;
             Ok(())
         })
         .await
     }
 
-    /// Up to where that was said last.
+    /// What was said last.
     ///
     /// # Errors
     /// [`TableError`].
-    pub async fn accepted_dead(&self, topic: &str, partition: i32) -> Result<Option<i64>, TableError> {
+    pub async fn accepted_dead(&self, topic: &str, partition: i32) -> Result<Option<Accepted>, TableError> {
         self.with(async |connection| {
             let query = sqlx::query(ACCEPTED).bind(topic.to_owned()).bind(partition);
             let row = query.fetch_optional(&mut **connection).await?;
-            Ok(row.map(|row| row.try_get_unchecked(0)).transpose()?)
+            let read = |row: sqlx::mysql::MySqlRow| {
+                Ok::<_, sqlx::Error>(Accepted { until: row.try_get_unchecked(0)?, said_at: row.try_get_unchecked(1)? })
+            };
+            Ok(row.map(read).transpose()?)
         })
         .await
     }

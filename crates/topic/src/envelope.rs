@@ -10,6 +10,8 @@ use record::{Decoded, Event, Headers, RecordId, SchemaId, Version};
 pub struct Envelope {
     /// Where it stands in its partition.
     pub offset: i64,
+    /// When the broker took it (R17), in milliseconds since 1970 by its clock; -1 where it does not say.
+    pub appended: i64,
     /// Key, value, then of each header its name and its value.
     bytes: Box<[u8]>,
     key: Option<usize>,
@@ -38,6 +40,7 @@ impl Envelope {
         parts().for_each(|part| bytes.extend_from_slice(part));
         Self {
             offset: message.offset(),
+            appended: message.timestamp().to_millis().unwrap_or(-1),
             bytes: bytes.into(),
             key: key.map(<[u8]>::len),
             value: value.map(<[u8]>::len),

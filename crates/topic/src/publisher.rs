@@ -207,7 +207,8 @@ impl Publisher {
         sent
     }
 
-    /// Publishes an event and waits for its acknowledgement.
+    /// Publishes an event and waits for its acknowledgement, no longer than --produce-deadline-ms and the second or two in which
+    /// librdkafka notices that it is over: whatever becomes of brokers, topic or producer, it tells of every event.
     ///
     /// # Errors
     /// [`TopicError`]; after [`TopicError::Unacknowledged`] the event may be in the topic.

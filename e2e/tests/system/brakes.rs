@@ -2,12 +2,16 @@
 
 use anyhow::{Context, Result};
 use e2e::system::{PATIENCE, metric};
+use e2e::topic_reader::read_all;
+use rdkafka::admin::AdminOptions;
 use sqlx::Row;
 use stack::{Lifetime, Process};
 
 use crate::dead::{
-    POISON, accept, alter, counted, holds, letters, notes, position, prepared, put, rows, topic, until_behind,
+    POISON, SHORT, accept, alter, counted, holds, letters, named, notes, position, prepared, put, rows, topic,
+    until_behind,
 };
+use crate::letters::admin;
 
 /// Members that take a partition from each other must not empty it by and by.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,6 +68,35 @@ async fn g8_letters_that_were_noted_before_are_neither_counted_nor_brought_again
     assert_eq!(counted(&system, "dead_letters_total{entity=\"users\",reason=\"refused\"}").await?, Some(0.0));
     assert_eq!(rows(&system).await?.len(), 5);
     Ok(())
+}
+
+/// What an operator accepts is what stood there when he said it: a topic that is made anew has the same offsets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g8_what_was_accepted_of_a_topic_lets_nothing_go_of_another_of_its_name() -> Result<()> {
+    let mut system = prepared(&[("BRAKE_PROBE_MS", "200")]).await?;
+    put(&system, "old", POISON).await?;
+    accept(&system, "1000")?;
+    admin(&system)?.delete_topics(&[&topic(&system)], &AdminOptions::new()).await?;
+    let gone = || read_all(&system.servers.kafka.brokers(), &topic(&system)).is_ok_and(|events| events.is_empty());
+    system.eventually("the topic is gone", async || Ok(gone())).await?;
+    system.eventually("the topic is made again", async || Ok(system.migrate().is_ok())).await?;
+    // Which has mended the table, too.
+    alter(&system, SHORT).await?;
+    system
+        .eventually("the producer has found the new topic", async || {
+            let answer = system.put("users", "first", &named(POISON)).await?;
+            Ok(answer["state"] == "logged" && !gone())
+        })
+        .await?;
+    for id in 0..30 {
+        put(&system, &id.to_string(), POISON).await?;
+    }
+    system.start_persister().await?;
+    system.eventually("the lane is braked", async || holds(&system, "brake").await).await?;
+    assert_eq!(letters(&system)?.len(), 10, "what was said of the old topic let go letters of the new one");
+    // And what is said now is of this one.
+    accept(&system, "1000")?;
+    system.eventually("they are let go", async || Ok(letters(&system)?.len() > 30)).await
 }
 
 /// 1 in a hundred of the last thousand, and ten at least: with the defaults.

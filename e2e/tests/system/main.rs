@@ -59,6 +59,8 @@ mod observability;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod owed;
+#[cfg(test)]
 mod promql;
 #[cfg(test)]
 mod publisher;
@@ -74,6 +76,8 @@ mod redis_errors;
 mod replay;
 #[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod slots;
 #[cfg(test)]
 mod starts;
 #[cfg(test)]

@@ -240,6 +240,34 @@ async fn g8_what_cannot_be_applied_is_named_and_stops_nothing() -> Result<()> {
     Ok(())
 }
 
+/// One of two clocks is wrong, and nobody knows which: such an event is neither left out nor named as one that cannot be applied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r13_r19_what_is_from_the_future_by_one_clock_alone_waits_and_is_replayed() -> Result<()> {
+    let servers = Servers { database: crate::mysql_errors::own_database()?, ..Servers::shared() };
+    let system = System::prepare(servers)?;
+    system.migrate()?;
+    let ahead = (service::clock::now_micros() / 16 + 1_000_000) * 16;
+    let event = record::Event {
+        id: record::RecordId::parse("ahead")?,
+        version: record::Version::new(ahead)?,
+        origin: record::Origin::Write,
+        change: record::Change::Tombstone,
+    };
+    let topic = format!("{}users", system.topic_prefix);
+    let outgoing = topic::Outgoing { topic: &topic, event: &event, trace: None };
+    crate::order::publisher(&system)?.publish(outgoing).await?;
+    // Of every connection that is made from now on.
+    system.servers.database.query("SET GLOBAL init_connect = 'SET timestamp = UNIX_TIMESTAMP() + 3600'")?;
+    let said = replay(&system, &["--all", "--entity=users", "--future-most-ms=1000"]).await?;
+    assert!(said.log.contains("the future by this machine's clock"), "nobody is told why: {said:?}");
+    assert_eq!(said.code, Some(0), "a good event cannot be applied: {said:?}");
+    assert!(service::clock::now_micros() + 1_000_000 >= ahead, "it was applied while the clocks disagreed");
+    let row: u64 =
+        sqlx::query_scalar("SELECT version FROM users WHERE id = 'ahead'").fetch_one(&root(&system).await?).await?;
+    assert_eq!(row, ahead);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r19_a_replay_begins_where_it_is_told_to() -> Result<()> {
     let mut system = System::start().await?;

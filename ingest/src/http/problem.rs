@@ -88,8 +88,8 @@ impl Problem {
 
     /// `version` is what the write has if it happened.
     fn outcome_unknown(version: Option<Version>) -> Self {
-        let detail = "the write may have happened, or may still happen; to send it again is harmless with the same id and \
-                      the same key or precondition";
+        let detail = "the write may have happened, or may still happen; while the cache is there it is harmless to send it \
+                      again with the same id and the same key or precondition";
         Self { version, ..Self::new(504, "outcome-unknown", "No acknowledgement in time", detail) }
     }
 
@@ -267,7 +267,7 @@ impl From<Refusal> for Problem {
                 "no-instance-slot",
                 "The cache is away",
                 "nothing was written: this instance may not give out versions without the cache, since it has no \
-                 --instance-slot and holds no lease of one; try again after the time given",
+                 --instance-slot of its own and holds no lease of one; try again after the time given",
             ),
             Refusal::TopicAway => Self::away(
                 "topic-away",

@@ -239,6 +239,10 @@ impl Done {
             How::Replayed => {
                 answer.insert_header(("Idempotent-Replayed", "true"));
             }
+            // The record was there; whether it is what this request asks for, only its key could have told.
+            How::Found => {
+                answer.insert_header(("Idempotent-Replayed", "true")).insert_header(("Idempotency-Checked", "false"));
+            }
             How::Past if self.conditions.key.is_some() => {
                 answer.insert_header(("Idempotency-Checked", "false"));
             }

@@ -123,7 +123,7 @@ fn not_emptied(name: &str, emptied: bool) -> anyhow::Result<()> {
     ensure!(
         !emptied,
         "table {name} is empty, yet has a purge mark, and a purge never takes the last row: restore it; or, to rebuild it from \
-         the topic, set `purged` of {name} in _write_behind_entities to 0"
+         the topic, `persister replay --all --reset-purge-mark --entity {name}`"
     );
     Ok(())
 }

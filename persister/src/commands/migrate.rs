@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 use record::{Catalog, Entity, Pinned};
 use service::schemas::{self, SchemaFiles, SchemasError};
-use service::settings::{Findings, ProcessSettings, seconds};
-use table::{Database, DatabaseSettings, TableError};
+use service::settings::{Findings, seconds};
+use table::{Database, TableError};
 use topic::setup::{Found, Topics};
-use topic::{KafkaSettings, TopicError, dead};
+use topic::{TopicError, dead};
 
-use super::{fit_for_letters, same_partitions};
+use super::{BaseSettings, fit_for_letters, same_partitions};
 
 /// Settings of `persister migrate`. The database account needs DDL rights, the Kafka account may create topics.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,25 +34,19 @@ pub struct MigrateSettings {
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub process: ProcessSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub kafka: KafkaSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub database: DatabaseSettings,
+    pub base: BaseSettings,
 }
 
 impl MigrateSettings {
     /// Everything that is wrong, each naming its flag.
     #[must_use]
     pub fn findings(&self) -> Findings {
-        let mut found = self.kafka.findings(None).and(self.database.findings());
+        let mut found = self.base.findings();
         found.demand(self.topic_partitions >= 1, || "--topic-partitions must be at least 1".to_owned());
-        found.demand(self.topic_replicas >= 3 || self.kafka.allow_single_broker, || {
+        found.demand(self.topic_replicas >= 3 || self.base.kafka.allow_single_broker, || {
             "--topic-replicas must be at least 3, or --allow-single-broker be given".to_owned()
         });
-        if let Err(error) = compiled(&self.process.schemas_dir) {
+        if let Err(error) = compiled(&self.base.process.schemas_dir) {
             found.faults.extend(error.faults());
         }
         found
@@ -68,14 +62,14 @@ fn compiled(dir: &Path) -> Result<(Pinned, Catalog), SchemasError> {
 }
 
 pub(crate) async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
-    let database = Database::new(&settings.database)?;
-    let topics = Topics::new(&settings.kafka)?;
+    let database = Database::new(&settings.base.database)?;
+    let topics = Topics::new(&settings.base.kafka)?;
     // The lock's connection stays out of the pool while the work uses others: at least two are needed.
     let outcome = database
         .migrating(async || {
             Ok::<_, TableError>(
                 async {
-                    let dir = &settings.process.schemas_dir;
+                    let dir = &settings.base.process.schemas_dir;
                     let (pinned, catalog) = compiled(dir)?;
                     for entity in catalog.iter() {
                         check_entity(&settings, &database, &topics, entity).await?;
@@ -102,7 +96,7 @@ async fn check_entity(
     entity: &Arc<Entity>,
 ) -> anyhow::Result<()> {
     database.rehearse(entity).await.map_err(|error| of_table(entity, error))?;
-    let topic = settings.kafka.topic(entity.name());
+    let topic = settings.base.kafka.topic(entity.name());
     let Some(found) = topics.inspect(&topic).await.with_context(|| format!("topic {topic}"))? else { return Ok(()) };
     anyhow::ensure!(found.faults.is_empty(), "{}", found.faults.join("\n"));
     let begun = database.partitions(entity.name()).await.map_err(|error| of_table(entity, error))?;
@@ -140,8 +134,8 @@ async fn migrate_entity(
     topics: &Topics,
     entity: &Arc<Entity>,
 ) -> anyhow::Result<()> {
-    let topic = settings.kafka.topic(entity.name());
-    let replicas = if settings.kafka.allow_single_broker { 1 } else { settings.topic_replicas };
+    let topic = settings.base.kafka.topic(entity.name());
+    let replicas = if settings.base.kafka.allow_single_broker { 1 } else { settings.topic_replicas };
     if topics.create(&topic, settings.topic_partitions, replicas).await.with_context(|| format!("topic {topic}"))? {
         tracing::info!(topic, partitions = settings.topic_partitions, replicas, "created topic {topic}");
     }

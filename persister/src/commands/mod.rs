@@ -26,7 +26,7 @@ pub use replay::ReplaySettings;
 pub(crate) use run::stop_budgets;
 pub use verify::VerifySettings;
 
-pub use crate::settings::{AdminSettings, RunSettings};
+pub use crate::settings::{AdminSettings, BaseSettings, RunSettings};
 
 /// Brings the topics into the tables, and keeps both in shape.
 #[derive(Clone, Debug, Parser)]
@@ -61,11 +61,11 @@ impl Program for Arguments {
     fn process(&self) -> Option<&ProcessSettings> {
         match &self.command {
             Command::Run(settings) => Some(&settings.process),
-            Command::Migrate(settings) => Some(&settings.process),
-            Command::Verify(settings) => Some(&settings.process),
-            Command::Replay(settings) => Some(&settings.process),
-            Command::Purge(settings) => Some(&settings.process),
-            Command::Dead(DeadCommand::Accept(settings)) => Some(&settings.process),
+            Command::Migrate(settings) => Some(&settings.base.process),
+            Command::Verify(settings) => Some(&settings.base.process),
+            Command::Replay(settings) => Some(&settings.base.process),
+            Command::Purge(settings) => Some(&settings.base.process),
+            Command::Dead(DeadCommand::Accept(settings)) => Some(&settings.base.process),
             Command::Healthcheck(_) => None,
         }
     }

@@ -9,12 +9,12 @@ use cache::{Inspector, RedisSettings};
 use record::{Decoded, Version};
 use serde_json::json;
 use service::process::Ended;
-use service::settings::{Findings, ProcessSettings, millis, seconds};
+use service::settings::{Findings, millis, seconds};
 use service::{Backoff, FailureClass, clock, schemas};
-use table::{Database, DatabaseSettings, EntityTable, PurgedChunk, TableError};
-use topic::{KafkaSettings, Reader, TopicError};
+use table::{Database, EntityTable, PurgedChunk, TableError};
+use topic::{Reader, TopicError};
 
-use super::{chosen, say, unknown_entities};
+use super::{BaseSettings, chosen, say, unknown_entities};
 use crate::purge::{Mark, Reading, Waiting, earliest, least_age, mark};
 use crate::verify::ask;
 
@@ -57,25 +57,19 @@ pub struct PurgeSettings {
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub process: ProcessSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub redis: RedisSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub kafka: KafkaSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub database: DatabaseSettings,
+    pub base: BaseSettings,
 }
 
 impl PurgeSettings {
     /// Everything that is wrong, each naming its flag.
     #[must_use]
     pub fn findings(&self) -> Findings {
-        let mut found = self.redis.findings().and(self.kafka.findings(None)).and(self.database.findings());
+        let mut found = self.redis.findings().and(self.base.kafka.findings(None)).and(self.base.database.findings());
         found.demand((1..=10_000).contains(&self.chunk), || "--chunk must be 1 to 10000".to_owned());
-        let least = least_age(self.kafka.produce_deadline_ms, self.redis.clock_skew_ms);
+        let least = least_age(self.base.kafka.produce_deadline_ms, self.redis.clock_skew_ms);
         found.demand(self.purge_age_s >= least, || {
             format!(
                 "--purge-age-s must be at least {least:?}, twice --produce-deadline-ms and --clock-skew-ms: a write that is \
@@ -87,7 +81,7 @@ impl PurgeSettings {
              would be dropped (PROTOCOL R18)"
                 .to_owned()
         });
-        unknown_entities(&self.process, &self.entity, &mut found);
+        unknown_entities(&self.base.process, &self.entity, &mut found);
         found
     }
 }
@@ -96,8 +90,8 @@ impl PurgeSettings {
 /// [`Ended`] with 2 where no mark could be found; anything else: the purge ended early, and the next one goes on.
 pub(crate) async fn purge(settings: PurgeSettings) -> anyhow::Result<()> {
     let refused = |why: String| anyhow::Error::from(Ended { code: NOT_PURGED, why });
-    let catalog = schemas::load(&settings.process.schemas_dir)?;
-    let database = Database::new(&settings.database)?;
+    let catalog = schemas::load(&settings.base.process.schemas_dir)?;
+    let database = Database::new(&settings.base.database)?;
     for entity in chosen(&catalog, &settings.entity) {
         let table = EntityTable::new(database.clone(), Arc::clone(entity));
         let found = find(&settings, &database, entity.name()).await;
@@ -122,8 +116,8 @@ async fn find(settings: &PurgeSettings, database: &Database, entity: &str) -> an
     let now = now(&mut cache, database, settings.redis.clock_skew_ms).await?;
     let heads = cache.heads().await.context("the cache cannot be read")?;
     ensure!(heads.doubts.is_empty(), "the cache cannot be believed: {}", heads.doubts.join("; "));
-    let topic = settings.kafka.topic(entity);
-    let reader = Arc::new(Mutex::new(Reader::new(&settings.kafka, "purge", &topic)?));
+    let topic = settings.base.kafka.topic(entity);
+    let reader = Arc::new(Mutex::new(Reader::new(&settings.base.kafka, "purge", &topic)?));
     let unapplied = ask(&reader, oldest_unapplied).await?;
     let waiting = Waiting { outbox: heads.outbox, unsettled: heads.unsettled, unapplied };
     mark(now, settings.purge_age_s, waiting).context("nothing is old enough")

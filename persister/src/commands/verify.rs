@@ -8,11 +8,11 @@ use anyhow::Context;
 use cache::{Inspector, RedisSettings};
 use service::process::Ended;
 use service::schemas;
-use service::settings::{Findings, ProcessSettings, millis, seconds};
-use table::{Database, DatabaseSettings, EntityTable};
-use topic::{KafkaSettings, Reader};
+use service::settings::{Findings, millis, seconds};
+use table::{Database, EntityTable};
+use topic::Reader;
 
-use super::{chosen, say, unknown_entities};
+use super::{BaseSettings, chosen, say, unknown_entities};
 use crate::verify::{Comparison, Limits};
 
 /// The sources differ.
@@ -61,26 +61,20 @@ pub struct VerifySettings {
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub process: ProcessSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub redis: RedisSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub kafka: KafkaSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub database: DatabaseSettings,
+    pub base: BaseSettings,
 }
 
 impl VerifySettings {
     /// Everything that is wrong, each naming its flag.
     #[must_use]
     pub fn findings(&self) -> Findings {
-        let mut found = self.redis.findings().and(self.kafka.findings(None)).and(self.database.findings());
+        let mut found = self.redis.findings().and(self.base.kafka.findings(None)).and(self.base.database.findings());
         found.at_least_one([("--ids-in-memory-most", self.ids_in_memory_most)]);
         found.demand(self.looks_most >= 2, || "--looks-most must be at least 2".to_owned());
-        unknown_entities(&self.process, &self.entity, &mut found);
+        unknown_entities(&self.base.process, &self.entity, &mut found);
         found
     }
 }
@@ -99,8 +93,8 @@ pub(crate) async fn verify(settings: VerifySettings) -> anyhow::Result<()> {
 
 /// Whether anything differs, and whether everything could be judged.
 async fn compare(settings: &VerifySettings) -> anyhow::Result<(bool, bool)> {
-    let catalog = schemas::load(&settings.process.schemas_dir)?;
-    let database = Database::new(&settings.database)?;
+    let catalog = schemas::load(&settings.base.process.schemas_dir)?;
+    let database = Database::new(&settings.base.database)?;
     let cache = Inspector::connect(&settings.redis).await.context("the cache cannot be read")?;
     let limits = Limits {
         ids_most: settings.ids_in_memory_most,
@@ -111,12 +105,12 @@ async fn compare(settings: &VerifySettings) -> anyhow::Result<(bool, bool)> {
     };
     let (mut differs, mut whole) = (false, true);
     for entity in chosen(&catalog, &settings.entity) {
-        let topic = settings.kafka.topic(entity.name());
+        let topic = settings.base.kafka.topic(entity.name());
         let comparison = Comparison {
             table: EntityTable::new(database.clone(), Arc::clone(entity)),
             database: database.clone(),
             cache: cache.clone(),
-            reader: Arc::new(Mutex::new(Reader::new(&settings.kafka, "verify", &topic)?)),
+            reader: Arc::new(Mutex::new(Reader::new(&settings.base.kafka, "verify", &topic)?)),
             topic,
             limits: limits.clone(),
         };

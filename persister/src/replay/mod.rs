@@ -84,7 +84,7 @@ impl Replay {
     /// The database refuses all work for a reason that does not pass, or the replay is to stop. The batch may have been
     /// applied in part, and comes again.
     pub(crate) async fn bring(&self, batch: &[(i32, Envelope)], tally: &mut Tally) -> anyhow::Result<()> {
-        let latest = clock::now_micros().saturating_add(clock::micros(self.future_most));
+        let latest = self.latest(batch).await?;
         let (mut events, mut refused) = (Vec::with_capacity(batch.len()), Refused::new());
         for (number, envelope) in batch {
             let (number, offset) = (*number, envelope.offset);
@@ -123,6 +123,43 @@ impl Replay {
         Ok(())
     }
 
+    /// The newest birth that is believed. What is from the future by this machine's clock is poison only if it is by the database's,
+    /// too: while they say different things of an event, one of them is wrong, and it waits (R13).
+    async fn latest(&self, batch: &[(i32, Envelope)]) -> anyhow::Result<u64> {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(10));
+        loop {
+            let ours = clock::now_micros().saturating_add(clock::micros(self.future_most));
+            let newest = batch.iter().filter_map(|(_, envelope)| envelope.birth_micros());
+            let future: Vec<_> = newest.filter(|birth| *birth > ours).collect();
+            if future.is_empty() {
+                return Ok(ours);
+            }
+            match self.table.database().now().await {
+                Ok(theirs)
+                    if future.iter().all(|birth| *birth > theirs.saturating_add(clock::micros(self.future_most))) =>
+                {
+                    return Ok(ours);
+                }
+                Ok(_) => tracing::warn!(
+                    "the replay waits: an event is from the future by this machine's clock, and by the database's it is not: one \
+                     of them is wrong"
+                ),
+                Err(error) if error.class() == FailureClass::Fatal => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "the replay waits: {error}"),
+            }
+            self.pause(&mut backoff).await?;
+        }
+    }
+
+    /// # Errors
+    /// The replay is to stop.
+    async fn pause(&self, backoff: &mut Backoff) -> anyhow::Result<()> {
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next(rand::random())) => Ok(()),
+            () = self.stopping.cancelled() => anyhow::bail!("told to stop"),
+        }
+    }
+
     /// Until the database takes these events, or refuses one of them for good, and why.
     async fn insist(
         &self,
@@ -138,10 +175,7 @@ impl Replay {
                 Err(Failed::Table(error)) if error.class() == FailureClass::Fatal => return Err(error.into()),
                 Err(Failed::Table(error)) => {
                     tracing::warn!(%error, "the replay waits: {error}");
-                    tokio::select! {
-                        () = tokio::time::sleep(backoff.next(rand::random())) => {}
-                        () = self.stopping.cancelled() => anyhow::bail!("told to stop"),
-                    }
+                    self.pause(&mut backoff).await?;
                 }
             }
         }

@@ -1,9 +1,9 @@
--- PROTOCOL R4: a slot for whoever has none by setting: the one it holds already, else the first free one from where it
--- begins to look. One owner each, until the lease ends.
+-- PROTOCOL R4: a slot: the one that its caller holds already, else the first free one from where it begins to look. One owner
+-- each, until the lease ends.
 --
--- KEYS    the slots, in order                                             (one hash slot)
+-- KEYS    the slots to choose from, in order                              (one hash slot)
 -- ARGV    identity, lease (milliseconds), slot to begin at (from 0)
--- answer  number of the slot (from 1), or 0: all are others'
+-- answer  which of the slots (from 1), or 0: all are others'
 local holders = redis.call('MGET', unpack(KEYS))
 local free = 0
 for i = 0, #KEYS - 1 do

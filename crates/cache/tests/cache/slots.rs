@@ -15,16 +15,16 @@ async fn r4_k06_every_slot_has_one_owner_and_fourteen_is_all_there_are() {
     let cache = fresh().await;
     let mut given = HashSet::new();
     for n in 0..14 {
-        let slot = cache.cache.claim_slot(&format!("host-{n}"), LEASE).await.unwrap().expect("one is free");
+        let slot = cache.cache.claim_slot(&format!("host-{n}"), None, LEASE).await.unwrap().expect("one is free");
         assert!(given.insert(slot), "slot {slot:?} was given twice");
     }
-    assert_eq!(cache.cache.claim_slot("one too many", LEASE).await.unwrap(), None);
+    assert_eq!(cache.cache.claim_slot("one too many", None, LEASE).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn r4_whoever_comes_again_gets_its_slot_back_and_what_is_given_back_is_free() {
     let cache = fresh().await;
-    let claim = async |who: &str| cache.cache.claim_slot(who, LEASE).await.unwrap();
+    let claim = async |who: &str| cache.cache.claim_slot(who, None, LEASE).await.unwrap();
     let mine = claim("me").await.expect("one is free");
     for n in 0..13 {
         claim(&format!("host-{n}")).await.expect("one is free");
@@ -39,7 +39,7 @@ async fn r4_whoever_comes_again_gets_its_slot_back_and_what_is_given_back_is_fre
 #[tokio::test]
 async fn r4_a_slot_that_is_not_renewed_is_free_again() {
     let cache = fresh().await;
-    let slot = cache.cache.claim_slot("gone", Duration::from_millis(30)).await.unwrap().expect("one is free");
+    let slot = cache.cache.claim_slot("gone", None, Duration::from_millis(30)).await.unwrap().expect("one is free");
     let key = format!("wb:{{slot}}:{}", slot.get());
     until("the lease ends", async || !cache.exists(&key).await).await;
 }

@@ -159,6 +159,21 @@ fn a_publisher_finds_out_whether_a_broker_answers() {
     assert!(since.elapsed() < Duration::from_secs(3), "it was to take 300 ms: {:?}", since.elapsed());
 }
 
+/// The bound of every wait for the topic, also where there has never been anybody to ask.
+#[test]
+fn a_publish_that_meets_no_broker_ends_with_the_deadline() {
+    let mut settings = settings_at("127.0.0.1:1", "nowhere");
+    settings.produce_deadline_ms = Duration::from_millis(1500);
+    let publisher = Publisher::new(&settings).unwrap();
+    let (since, event) = (Instant::now(), upsert("0", birth(0)));
+    let published = publisher.publish(outgoing("nowhere", &event));
+    let told = block(async { tokio::time::timeout(Duration::from_secs(20), published).await });
+    let took = since.elapsed();
+    let told = told.expect("it gives up within 20 s").expect_err("nobody answers");
+    assert!(matches!(told, TopicError::Unacknowledged), "{told:?}");
+    assert!((1.4..4.0).contains(&took.as_secs_f64()), "the deadline is 1.5 s, it took {took:?}");
+}
+
 /// Of a process that ends while events are on their way: none is forgotten silently.
 #[test]
 fn a_publisher_that_is_dropped_tells_everybody_who_waits() {

@@ -1,11 +1,16 @@
-//! A wire to Redis that can be cut just behind a request: Redis has it, and its reply never arrives.
+//! A wire to Redis that can be cut just behind a request: Redis has it, and its reply never arrives. A new connection takes a
+//! moment, so that there is a time without any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+/// Until a connection carries anything: long enough to be met by a request, and well below --redis-timeout-ms.
+const CONNECTING: Duration = Duration::from_millis(150);
 
 /// The wire. While it is armed, the connection on which a script's reply comes breaks instead, once.
 pub(super) struct Link {
@@ -42,6 +47,7 @@ impl Link {
 
 /// To and fro until an end closes; a request that was seen to be the write script is remembered until its reply.
 async fn carry(mut client: TcpStream, port: u16, armed: &AtomicBool, cut: &AtomicU32) -> std::io::Result<()> {
+    tokio::time::sleep(CONNECTING).await;
     let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
     let (mut request, mut reply) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     let mut writing = false;

@@ -15,14 +15,13 @@ use anyhow::Context;
 use cache::{Cache, Connector, RedisSettings};
 use record::Entity;
 use service::process::Ended;
-use service::settings::{Findings, ProcessSettings, millis};
+use service::settings::{Findings, millis};
 use service::{Health, Metrics, Supervisor, admin, schemas, supervisor};
-use table::{Database, DatabaseSettings, EntityTable, Letters};
-use topic::KafkaSettings;
+use table::{Database, EntityTable, Letters};
 
 use self::run::{Run, one_by_one};
 use self::shown::ReplayMetrics;
-use super::{chosen, unknown_entities};
+use super::{BaseSettings, chosen, unknown_entities};
 use crate::replay::Replay;
 use crate::settle::{self, Settler};
 
@@ -72,7 +71,7 @@ pub struct ReplaySettings {
     #[arg(long, env = "RATE_MOST", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_most: Option<u32>,
 
-    /// How far ahead of the clock a version may be; an event with a later one cannot be applied.
+    /// How far ahead of this machine's clock and the database's a version may be; an event with a later one cannot be applied.
     #[arg(long, env = "FUTURE_MOST_MS", default_value = "60000", value_parser = millis)]
     pub future_most_ms: Duration,
 
@@ -87,16 +86,10 @@ pub struct ReplaySettings {
     // Groups stand last, since each goes on under its own heading.
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub process: ProcessSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub redis: RedisSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub kafka: KafkaSettings,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a group of flags, documented there")]
-    pub database: DatabaseSettings,
+    pub base: BaseSettings,
 }
 
 fn time(text: &str) -> Result<u64, String> {
@@ -115,7 +108,7 @@ impl ReplaySettings {
     /// Everything that is wrong, each naming its flag.
     #[must_use]
     pub fn findings(&self) -> Findings {
-        let mut found = self.redis.findings().and(self.kafka.findings(None)).and(self.database.findings());
+        let mut found = self.redis.findings().and(self.base.kafka.findings(None)).and(self.base.database.findings());
         let begins = [self.all, self.since.is_some(), !self.from_offset.is_empty(), self.resume];
         found.demand(begins.iter().filter(|given| **given).count() == 1, || {
             "--all, --since, --from-offset or --resume: give exactly one".to_owned()
@@ -124,7 +117,7 @@ impl ReplaySettings {
             "--from-offset is for one entity: name it with --entity".to_owned()
         });
         found.demand(self.all || !self.reset_purge_mark, || "--reset-purge-mark is used only with --all".to_owned());
-        unknown_entities(&self.process, &self.entity, &mut found);
+        unknown_entities(&self.base.process, &self.entity, &mut found);
         found
     }
 }
@@ -142,7 +135,7 @@ pub(crate) async fn replay(settings: ReplaySettings) -> anyhow::Result<()> {
 
 /// Every entity; says how many events could not be applied.
 async fn replay_all(settings: &ReplaySettings) -> anyhow::Result<u64> {
-    let catalog = schemas::load(&settings.process.schemas_dir)?;
+    let catalog = schemas::load(&settings.base.process.schemas_dir)?;
     let (metrics, supervisor, settling) = (Metrics::new(), Supervisor::new(), Supervisor::new());
     let health = Arc::new(Health::new(&metrics, &["redis", "mysql"], &[]));
     let shown = ReplayMetrics::new(&metrics);
@@ -151,7 +144,7 @@ async fn replay_all(settings: &ReplaySettings) -> anyhow::Result<u64> {
             .with_context(|| format!("--replay-listen {address}"))
     });
     let serving = serving.transpose()?;
-    let database = Database::new(&settings.database)?;
+    let database = Database::new(&settings.base.database)?;
     let connector = Connector::new(&settings.redis, Arc::new(|_| {}))?;
     let cache =
         Cache::new(connector.clone(), settings.redis.clone(), &format!("replay-{:016x}", rand::random::<u64>()));
@@ -186,7 +179,7 @@ async fn replay_all(settings: &ReplaySettings) -> anyhow::Result<u64> {
             future_most: settings.future_most_ms,
             stopping: stopping.clone(),
         },
-        topic: settings.kafka.topic(entity.name()),
+        topic: settings.base.kafka.topic(entity.name()),
         entity: Arc::clone(entity),
         number: rand::random(),
     };

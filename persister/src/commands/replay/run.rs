@@ -57,7 +57,7 @@ impl Run<'_> {
     /// Notes what is to be read.
     async fn begin(&mut self) -> anyhow::Result<(Arc<Mutex<Reader>>, ReplayNote)> {
         self.replay.letters = self.database.letters(&self.topic, LETTERS_MOST).await?;
-        let reader = Arc::new(Mutex::new(Reader::new(&self.settings.kafka, "replay", &self.topic)?));
+        let reader = Arc::new(Mutex::new(Reader::new(&self.settings.base.kafka, "replay", &self.topic)?));
         let note = self.noted(&reader).await?;
         self.fits(&reader, &note.left).await?;
         self.database.begin_replay(&self.topic, self.number, &note).await?;
