@@ -188,6 +188,29 @@ mod tests {
         assert!(admitted(&mut Brake::new(ALLOWED), every(10)).is_some());
     }
 
+    #[derive(clap::Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        brake: crate::settings::BrakeSettings,
+    }
+
+    /// What GUARANTEES and the page of settings promise of a lane that nobody has set up otherwise.
+    #[test]
+    fn g8_the_defaults_are_1_in_a_hundred_of_the_last_thousand_and_10_at_least() {
+        let Defaults { brake } = clap::Parser::parse_from(["persister"]);
+        for allowed in [brake.dead(), brake.late()] {
+            let admitted = |events: &[bool]| admitted(&mut Brake::new(allowed), events.iter().copied());
+            let every = |n: usize| (1..=20_000).map(|event| event % n == 0).collect::<Vec<_>>();
+            assert_eq!(admitted(&every(100)), None, "1 in a hundred, for ever");
+            assert_eq!(admitted(&every(90)), Some(989), "the eleventh of a thousand");
+            assert_eq!(admitted(&[true; 100]), Some(10), "ten, however few the events");
+            // Ten at the beginning; the next when the first of them is just one of the last thousand, and then not any more.
+            let then =
+                |at: usize| (0..=at).map(|event| event == at || (event < 20 && event % 2 == 0)).collect::<Vec<_>>();
+            assert_eq!((admitted(&then(999)), admitted(&then(1000))), (Some(999), None), "of the last thousand");
+        }
+    }
+
     proptest! {
         #[test]
         fn g8_never_are_more_dead_than_allowed_in_any_window(

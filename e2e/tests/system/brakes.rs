@@ -114,3 +114,49 @@ async fn g8_with_the_defaults_ten_of_a_thousand_pass_and_the_eleventh_is_held() 
     assert_eq!(row.get::<i64, _>(0), 209, "what is before the eleventh is applied, and what is behind it waits");
     Ok(())
 }
+
+/// 0.1 % goes through, 10 % and 100 % stop; the event that is probed comes through once the cause is mended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g8_the_brake_stops_a_lane_of_poison_and_it_goes_on_by_itself_when_the_cause_is_mended() -> Result<()> {
+    let mut system = prepared(&[("BRAKE_PROBE_MS", "200")]).await?;
+    for id in 0..40 {
+        put(&system, &id.to_string(), POISON).await?;
+    }
+    system.start_persister().await?;
+    system.eventually("the lane is braked", async || holds(&system, "brake").await).await?;
+    assert_eq!((notes(&system).await?.len(), letters(&system)?.len()), (10, 10), "the least number, and not one more");
+    until_behind(&system, 10).await?;
+    // Several probes later it still is.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!((position(&system)?, letters(&system)?.len()), (10, 10), "a probe is no dead letter");
+    alter(&system, "ALTER TABLE users MODIFY name VARCHAR(100)").await?;
+    until_behind(&system, 40).await?;
+    assert_eq!((rows(&system).await?.len(), letters(&system)?.len()), (30, 10));
+    assert!(!holds(&system, "brake").await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g8_an_operator_lets_dead_letters_go_up_to_an_offset_and_a_restart_forgets_nothing() -> Result<()> {
+    let mut system = prepared(&[("BRAKE_PROBE_MS", "200")]).await?;
+    for id in 0..45 {
+        put(&system, &id.to_string(), POISON).await?;
+    }
+    put(&system, "good", "Jane").await?;
+    system.start_persister().await?;
+    system.eventually("the lane is braked", async || holds(&system, "brake").await).await?;
+    accept(&system, "19")?;
+    // Up to 19 by what was accepted, and then as many as the brake allows of those that nobody has accepted: none of the ten
+    // that went before is forgotten.
+    system.eventually("what was accepted has gone", async || Ok(position(&system)? >= 20)).await?;
+    system.eventually("the lane is braked again", async || holds(&system, "brake").await).await?;
+    let gone = position(&system)?;
+    assert!((20..=30).contains(&gone), "{gone}");
+    system.persister.take().context("persister")?.kill()?;
+    accept(&system, "44")?;
+    system.start_persister().await?;
+    until_behind(&system, 46).await?;
+    assert_eq!((letters(&system)?.len(), notes(&system).await?.len()), (45, 45));
+    assert_eq!(rows(&system).await?, [("good".to_owned(), "Jane".to_owned())].into());
+    Ok(())
+}

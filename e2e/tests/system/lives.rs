@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::journal::Load;
@@ -11,7 +11,7 @@ use e2e::system::metric;
 use e2e::{Servers, System};
 use reqwest::Method;
 use serde_json::{Value, json};
-use stack::{Lifetime, Process};
+use stack::{Lifetime, Place, Process, Redis, Tools, shared};
 
 use crate::faults::{settled, while_acknowledging};
 
@@ -180,5 +180,58 @@ async fn r15_settles_that_find_no_room_raise_the_epoch_when_redis_is_there_again
         })
         .await?;
     assert_eq!(incomplete(&system).await?, 0.0, "nothing was lost");
+    Ok(())
+}
+
+/// `k40`, the half without Redis: it has changed, and is away before T is over. What was issued before the loss may still be above
+/// what any clock says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_k40_for_t_after_a_change_no_version_is_issued_without_redis_either() -> Result<()> {
+    let redis: &'static Redis =
+        Box::leak(Box::new(Redis::start(&Tools::find(), &Place::attached(shared::scratch("redis")))?));
+    let quiet = Duration::from_secs(4);
+    let mut system = prepared(Servers { redis, ..Servers::shared() })?
+        .with("REDIS_TIMEOUT_MS", "4000")
+        .with("ANSWER_DEADLINE_MS", "4500")
+        .with("PRODUCE_DEADLINE_MS", "5000")
+        .with("RELAY_AFTER_MS", "5500")
+        .with("SWEEP_AFTER_MS", "6000")
+        .with("INCOMPLETE_GRACE_MS", "10000")
+        .with("STALL_AFTER_MS", "100000")
+        .with("INSTANCE_SLOT", "5");
+    system.migrate()?;
+    system.start_ingest().await?;
+    let body = json!({ "name": "Ada", "age": 36 });
+    ensure!(system.put("users", "1", &body).await?["state"] == "logged");
+    let (before, flushed) = (epoch(&system).await?, Instant::now());
+    system.redis::<()>(&["FLUSHALL"], &[]).await?;
+    system
+        .eventually("a new life is noticed", async || {
+            system.call(Method::GET, "/users/1", None).await?;
+            Ok(epoch(&system).await? > before)
+        })
+        .await?;
+    redis.kill()?;
+    // A write whose reply is lost would wait for T by itself (R8).
+    system
+        .eventually("Redis is known to be away", async || {
+            let text = system.metrics(&system.ingest_admin_url).await?;
+            Ok(metric(&text, "write_behind_dependency_up{dependency=\"redis\"}") == Some(0.0))
+        })
+        .await?;
+    let mut refused = 0;
+    loop {
+        let answer = system.call(Method::PUT, "/users/1", Some(&body)).await?;
+        let (status, told, since) = (answer.status(), answer.json::<Value>().await?, flushed.elapsed());
+        if status.is_success() {
+            ensure!(since > quiet, "a version was issued without Redis {since:?} after it had changed: {told}");
+            ensure!(told["version"].as_u64().is_some_and(|version| version % 16 == 5), "not without Redis: {told}");
+            break;
+        }
+        ensure!(status == 503 && since < Duration::from_secs(20), "{status} after {since:?}: {told}");
+        refused += u32::from(told["type"] == "urn:write-behind:problem:cache-changed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    ensure!(refused > 0, "it was over before anybody asked: this shows nothing");
     Ok(())
 }

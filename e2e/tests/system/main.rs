@@ -25,6 +25,8 @@ mod dashboard;
 #[cfg(test)]
 mod dead;
 #[cfg(test)]
+mod dead_crash;
+#[cfg(test)]
 mod every_type;
 #[cfg(test)]
 mod fail_points;
@@ -40,6 +42,8 @@ mod growth;
 mod journey;
 #[cfg(test)]
 mod kafka_errors;
+#[cfg(test)]
+mod late;
 #[cfg(test)]
 mod letters;
 #[cfg(test)]
@@ -59,6 +63,8 @@ mod observability;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod overtaken;
+#[cfg(test)]
 mod owed;
 #[cfg(test)]
 mod promql;
@@ -73,7 +79,11 @@ mod reads;
 #[cfg(test)]
 mod redis_errors;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod replay;
+#[cfg(test)]
+mod replay_poison;
 #[cfg(test)]
 mod scraped;
 #[cfg(test)]

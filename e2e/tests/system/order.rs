@@ -6,12 +6,14 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use e2e::system::metric;
 use e2e::topic_reader::read_all;
-use e2e::{Load, System};
+use e2e::{Load, Servers, System};
 use record::{Change, Event, Origin, RecordId, Version};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Row;
 use topic::{KafkaSettings, Outgoing, Publisher};
+
+use crate::dead::{alter, until_behind};
 
 /// Flattened settings as a command line of their own.
 #[derive(Parser)]
@@ -52,6 +54,34 @@ async fn an_older_event_behind_a_newer_one_changes_nothing_and_is_re_asserted() 
     assert_eq!(events.len(), 3, "a re-asserted event must not echo: {events:?}");
     let row = sqlx::query("SELECT version, deleted, name FROM users").fetch_one(&system.table().await?).await?;
     assert_eq!((row.get::<u64, _>(0), row.get::<bool, _>(1), row.get::<String, _>(2)), (written, false, "New".into()));
+    Ok(())
+}
+
+/// `k25`: the cache has an older record than the table, as after a failover, and that record's event comes again. A settle by the
+/// event's version would call it current, and an If-Match on it would pass.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r14_k25_what_is_settled_is_what_the_table_holds_and_not_what_the_event_carried() -> Result<()> {
+    let mut system = System::prepare(Servers::shared())?.with("TOPIC_PARTITIONS", "1");
+    system.migrate()?;
+    system.start_ingest().await?;
+    let old =
+        system.put("users", "1", &json!({ "name": "Old", "age": 1 })).await?["version"].as_u64().context("version")?;
+    let newer = format!(
+        "INSERT INTO users (id, name, age, version, log_offset) VALUES ('1', 'New', 2, {}, 9), ('last', 'Last', 1, 16, 9)",
+        old + 16
+    );
+    alter(&system, &newer).await?;
+    system.start_persister().await?;
+    until_behind(&system, 1).await?;
+    let unsettled = async || {
+        let text = system.metrics(&system.ingest_admin_url).await?;
+        Ok(metric(&text, "write_behind_unsettled_entries") == Some(0.0))
+    };
+    system.eventually("it is settled", unsettled).await?;
+    let shown = system.call(Method::GET, "/users/1", None).await?;
+    let version = shown.headers().get("etag").context("a version")?.to_str()?.trim_matches('"').parse::<u64>()?;
+    let body: Value = shown.json().await?;
+    assert_eq!((version, &body["name"]), (old + 16, &json!("New")), "an older record counts as current");
     Ok(())
 }
 

@@ -1,11 +1,15 @@
 //! R2: no version from a clock that is ahead, and no script after its handler gave up. The edges are exact: all writes of
 //! one call have the same clock of Redis, which the answer tells.
 
-use cache::{SHARDS, Write, Written};
+use std::time::Duration;
+
+use cache::{Connector, SHARDS, Write, WriteQueue, Written};
 use record::Version;
 use service::clock;
 
-use crate::support::{Fixture, fresh, fresh_with, id, put, shard};
+use crate::support::{
+    Fixture, dependency, empty_database, fixture, fresh, fresh_with, go, id, put, settings, shard, until,
+};
 
 const D: i64 = 50_000;
 const T: i64 = 500_000;
@@ -135,4 +139,38 @@ async fn the_clock_is_probed_when_nothing_is_written() {
     let cache = fresh().await;
     let first = cache.last_reading();
     crate::support::until("a second reading", || async { cache.last_reading() != first }).await;
+}
+
+/// `k40`: clocks that differ by D give a lower version right after the change, to whoever comes, also to a process that starts.
+#[tokio::test]
+async fn r2_it_is_quiet_for_t_after_a_change_for_all_who_meet_it_and_not_for_who_meets_an_old_one() {
+    let url = empty_database();
+    let first = fixture(settings(&url)).await;
+    let slow = |settings: &mut cache::RedisSettings| settings.redis_timeout_ms = Duration::from_secs(60);
+    let mut long = settings(&url);
+    slow(&mut long);
+    // Its T is a minute, and the change a second ago: it has not raised this epoch, and must wait all the same.
+    let connector = Connector::new(&long, std::sync::Arc::new(|_| {})).unwrap();
+    let late = cache::Cache::new(connector.clone(), long, "late");
+    let (redis, stopping) = (dependency(), tokio_util::sync::CancellationToken::new());
+    let (runs, stopped) = (redis.clone(), stopping.clone());
+    go(async move { connector.run(&runs, &stopped).await });
+    until("it is connected", || async { late.depths().await.is_ok() }).await;
+    assert_eq!(late.epoch(), first.cache.epoch());
+    assert!(late.is_quiet(), "it would issue a version at once");
+    assert!(!redis.is_up(), "nobody is to be told that writes are taken");
+    stopping.cancel();
+    assert!(!first.cache.is_quiet(), "ready means that T is over");
+    let third = fixture(settings(&url)).await;
+    assert!(!third.cache.is_quiet());
+
+    // On a live connection as well.
+    let (queue, writer) = WriteQueue::new(first.cache.clone(), 10);
+    go(writer.run());
+    first.ask::<()>("FLUSHDB", &[] as &[&str]).await;
+    assert_eq!(queue.write(put("1")).await.unwrap(), Written::StaleEpoch);
+    assert!(first.cache.is_quiet());
+    until("it is over", || async { !first.cache.is_quiet() }).await;
+    third.meets_again().await;
+    assert_eq!(third.cache.epoch(), first.cache.epoch());
 }

@@ -13,6 +13,10 @@ mod dead;
 #[cfg(test)]
 mod deletes;
 #[cfg(test)]
+mod doubts;
+#[cfg(test)]
+mod failovers;
+#[cfg(test)]
 mod inspect;
 #[cfg(test)]
 mod keys;
@@ -29,11 +33,15 @@ mod reads;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod room;
+#[cfg(test)]
 mod settles;
 #[cfg(test)]
 mod slots;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod unsettled;
 #[cfg(test)]
 mod versions;
 #[cfg(test)]

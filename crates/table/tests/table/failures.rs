@@ -56,7 +56,7 @@ fn schema(url: &str) -> &str {
 
 #[tokio::test]
 async fn each_refusal_of_the_server_has_its_class() {
-    let cases: [(&str, &[u16], FailureClass); 8] = [
+    let cases: [(&str, &[u16], FailureClass); 9] = [
         ("MODIFY name VARCHAR(1), MODIFY size BIGINT NOT NULL DEFAULT 0", &[1048], Poison),
         ("MODIFY name VARCHAR(10) CHARACTER SET latin1", &[1366, 3988], Poison),
         ("ADD CONSTRAINT named CHECK (name < 'a')", &[4025, 3819], Poison),
@@ -65,6 +65,7 @@ async fn each_refusal_of_the_server_has_its_class() {
         ("ADD COLUMN foreign_to_us INT NOT NULL", &[1364], Fatal),
         ("RENAME TO elsewhere", &[1146], Fatal),
         ("DROP COLUMN log_offset", &[1054], Fatal),
+        ("PARTITION BY RANGE COLUMNS (id) (PARTITION low VALUES LESS THAN ('3'))", &[1526], Fatal),
     ];
     for (change, numbers, class) in cases {
         let house = House::of(THING).await;
