@@ -203,6 +203,8 @@ fn list_of(offsets: &[(Partition, i64)]) -> TopicPartitionList {
 /// A member of the group. Lives on one plain thread.
 pub struct Consumer<A: Assignment> {
     base: BaseConsumer<Member<A>>,
+    /// It has a name in the group, under which it comes back.
+    named: bool,
 }
 
 impl<A: Assignment> std::fmt::Debug for Consumer<A> {
@@ -224,7 +226,7 @@ impl<A: Assignment> Consumer<A> {
     ) -> Result<Self, TopicError> {
         let context = Member { assignment, protocol: member.group_protocol, steady: AtomicBool::new(false) };
         let base = BaseConsumer::from_config_and_context(&config(settings, member), context)?;
-        let this = Self { base };
+        let this = Self { base, named: member.group_instance_id.is_some() };
         this.subscribe(topics)?;
         Ok(this)
     }
@@ -323,7 +325,8 @@ impl<A: Assignment> Consumer<A> {
         self.assignment().committed(partition, outcome);
     }
 
-    /// Leaves the group: what is assigned is revoked, which drains and commits it, on the next polls. A drop does the same.
+    /// Leaves the group: what is assigned is revoked, which drains and commits it, on the next polls. A drop does the same, but
+    /// leaves not where the member has a name: its partitions wait for it.
     pub fn leave(&self) {
         self.base.unsubscribe();
     }
@@ -332,12 +335,15 @@ impl<A: Assignment> Consumer<A> {
 impl<A: Assignment> Drop for Consumer<A> {
     /// Gives back what is assigned before the client closes. An assignment that librdkafka 2.12 meets unserved while it
     /// closes ends the group's state, and the revoke that follows waits for an answer for ever; and where commits are
-    /// still on their way it closes without leaving the group, whose others then wait for the session to end.
+    /// still on their way it closes without leaving the group, whose others then wait for the session to end. A name is
+    /// left by unsubscribing, and kept by closing: then what is assigned is revoked while it closes.
     fn drop(&mut self) {
-        self.leave();
+        if !self.named {
+            self.leave();
+        }
         let until = Instant::now() + LEAVE_WITHIN;
         while Instant::now() < until {
-            let given_back = self.base.assignment().is_ok_and(|assigned| assigned.count() == 0);
+            let given_back = self.named || self.base.assignment().is_ok_and(|assigned| assigned.count() == 0);
             let since = Instant::now();
             let quiet = self.base.poll(QUIET).is_none() && since.elapsed() >= QUIET;
             if given_back && quiet {

@@ -10,7 +10,7 @@ use service::FailureClass;
 use topic::consumer::COMMIT_WITHIN;
 use topic::{GroupProtocol, KafkaSettings, MemberSettings, Reader, TopicError};
 
-use crate::member::{Call, Member, defaults, member, member_with};
+use crate::member::{Call, Member, defaults, locked, member, member_with};
 use crate::support::{commit, committed, fill, filled, topic_on, until};
 
 fn named(settings: &KafkaSettings, topic: &str, name: &str) -> Member {
@@ -45,7 +45,15 @@ fn a_static_member_that_restarts_finds_its_partitions_and_nobody_else_moves() {
     together("the partitions are shared out", &mut [&mut first, &mut second], |members| shared(members, 4));
     let (own, others) = (first.notes().assigned_now(), second.notes().assigned_now());
     let before = second.notes().calls().len();
-    first.leave();
+    locked(&first.notes().done).extend(own.iter().map(|number| (*number, 7)));
+    drop(first);
+    let stands = committed(&settings, "static", 4);
+    assert!(own.iter().all(|number| stands.get(number) == Some(&7)), "not what it had done: {stands:?}");
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        second.poll();
+    }
+    assert_eq!(second.notes().calls().len(), before, "a name's partitions did not wait for it");
     let mut again = named(&settings, "static", "one");
     let what = "it has its partitions again";
     together(what, &mut [&mut again, &mut second], |members| members[0].notes().assigned_now() == own);
