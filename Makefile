@@ -13,7 +13,7 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)
 WITH_FAIL_POINTS := $(foreach program,ingest persister,--features $(program)/fail-points --bin $(program)-with-fail-points)
 STACK_PROGRAM := $(BUILT)/stack
 # What CI checks of the model: the draft's fault, knocked-out rules, and faults that the rules survive.
-MODEL_SHORT := d01 k01 k07 k09 k11-no k25 k36 k37-no k38 k41-no k43 k46 k49 k50 k52 f02 f05 f09 f12 f15 f17 f20 f22 f31b f36 f39-late f40b f43-two f44b
+MODEL_SHORT := d01 k01 k07 k09 k11-no k25 k36 k37-no k38 k41-no k43 k46 k49 k50 k52 k53 k54 k55 f02 f05 f09 f12 f15 f17 f20 f22 f31b f36 f39-late f40b f43-two f44b
 
 help: ## list the commands
 	@echo "make COMMAND, one of:"

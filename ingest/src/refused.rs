@@ -58,7 +58,8 @@ impl Refused {
                 Ok(()) => {
                     tracing::error!(%why, topic, id, version = %event.version, "Kafka refuses a record for good: it is a dead letter");
                     self.metrics.dead_letters.with_label_values(&[entity, Reason::TooLarge.as_str()]).inc();
-                    dead.push(Dead { entity: entity.clone(), id: event.id.clone(), version: event.version });
+                    let (entity, id, version) = (entity.clone(), event.id.clone(), event.version);
+                    dead.push(Dead { entity, id, version, in_vain: false });
                 }
                 Err(error) if error.class() == FailureClass::Poison => {
                     tracing::error!(%error, topic, id, version = %event.version, "not even the dead letters take a record: it stays in the cache");

@@ -73,7 +73,7 @@ impl Sweep {
         let mut passed: BTreeMap<String, Vec<UnsettledEntry>> = BTreeMap::new();
         for entry in entries {
             let topic = self.kafka_settings.topic(&entry.entity);
-            if is_passed(&entry, &topic, &drained) {
+            if is_passed(&entry, &topic, &drained, self.after) {
                 passed.entry(entry.entity.clone()).or_default().push(entry);
             }
         }
@@ -92,13 +92,19 @@ impl Sweep {
                 return Ok(());
             }
         };
-        let (mut settled, mut gone) = (Vec::new(), Vec::new());
+        let (mut settled, mut gone, mut in_vain) = (Vec::new(), Vec::new(), Vec::new());
         for (entry, held) in entries.into_iter().zip(held) {
             if held >= entry.version {
                 settled.push(Settled { entity: entry.entity, id: entry.id, held, epoch });
+            } else if entry.state.is_none() {
+                in_vain.push(Dead { in_vain: true, ..dead_letter(&entry) });
             } else {
                 gone.push(entry);
             }
+        }
+        if !in_vain.is_empty() {
+            self.cache.dead(&in_vain).await?;
+            self.count("dead", in_vain.len());
         }
         if !settled.is_empty() {
             self.cache.settle(&settled).await?;
@@ -154,15 +160,54 @@ impl Sweep {
 }
 
 fn dead_letter(UnsettledEntry { entity, id, version, .. }: &UnsettledEntry) -> Dead {
-    Dead { entity: entity.clone(), id: id.clone(), version: *version }
+    Dead { entity: entity.clone(), id: id.clone(), version: *version, in_vain: false }
 }
 
 /// Has the group passed whatever of this entry the topic had acknowledged? One that was overwritten waits for the topic, and is
-/// the relay's.
-fn is_passed(entry: &UnsettledEntry, topic: &str, drained: &Drained) -> bool {
-    if entry.state == State::Cached {
-        return false;
+/// the relay's. What a dead letter has uncovered may be on its way to the topic for as long as any event (R14): nobody knows
+/// where it will stand.
+fn is_passed(entry: &UnsettledEntry, topic: &str, drained: &Drained, after: Duration) -> bool {
+    let (until, since) = match entry.state {
+        Some(State::Cached) => return false,
+        Some(_) => (drained.until(&Partition { topic: topic.into(), number: entry.partition }), entry.logged_at),
+        None => (drained.everywhere_in(topic), entry.logged_at.saturating_add(clock::micros(after))),
+    };
+    until.is_some_and(|until| until.micros > since)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use record::{RecordId, Version};
+    use topic::Moment;
+    use topic::lag::Position;
+
+    use super::*;
+
+    /// `k55`: whatever could still bring it may stand in any partition, and has landed only after a while.
+    #[test]
+    fn r14_what_is_awaited_is_given_up_once_all_partitions_were_passed_for_long_enough() {
+        let after = Duration::from_micros(10);
+        let passed = |state, ends: [Option<u64>; 2]| {
+            let (mut drained, at) = (Drained::default(), Instant::now());
+            let position =
+                |drained: bool| Position { committed: 5, end: if drained { 5 } else { 6 }, oldest_birth: None };
+            for micros in ends.iter().flatten() {
+                let looked = (0..)
+                    .zip(ends)
+                    .map(|(number, end)| (Partition { topic: "users".into(), number }, position(end >= Some(*micros))));
+                drained.look(Moment { at: at + Duration::from_micros(*micros), micros: *micros }, &looked.collect());
+            }
+            let (id, version) = (RecordId::parse("1").unwrap(), Version::new(16).unwrap());
+            let entry = UnsettledEntry { entity: "users".into(), id, version, state, partition: 0, logged_at: 100 };
+            is_passed(&entry, "users", &drained, after)
+        };
+        assert!(passed(None, [Some(111), Some(111)]));
+        assert!(!passed(None, [Some(110), Some(110)]), "its event may be about to land");
+        assert!(!passed(None, [Some(111), None]), "its event may stand in the other partition");
+        assert!(passed(Some(State::Logged), [Some(101), None]), "where that one stands is known");
+        assert!(!passed(Some(State::Logged), [Some(100), None]));
+        assert!(!passed(Some(State::Cached), [Some(111), Some(111)]), "it is the relay's");
     }
-    let until = drained.until(&Partition { topic: topic.into(), number: entry.partition });
-    until.is_some_and(|until| until.micros > entry.logged_at)
 }

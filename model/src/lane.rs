@@ -106,9 +106,13 @@ impl Protocol {
             return;
         }
         s.redis.lease = false;
-        if s.redis.present && s.redis.ver == v {
+        if s.redis.present && s.redis.ver == v && !(s.redis.awaited && self.0.awaits_below_dead) {
+            let below = s.redis.below;
             s.redis.drop_record();
             self.leave_outbox(s);
+            if below > 0 {
+                (s.redis.present, s.redis.awaited, s.redis.ver) = (true, true, below);
+            }
         }
     }
 
@@ -120,7 +124,14 @@ impl Protocol {
         if self.0.fill == Fill::Lease {
             s.redis.lease = false;
         }
-        if self.0.settle_in_epoch && (old || self.incomplete(s)) {
+        if s.redis.below <= v {
+            s.redis.below = 0;
+        }
+        if s.redis.awaited {
+            if s.redis.ver <= v {
+                s.redis.drop_record();
+            }
+        } else if self.0.settle_in_epoch && (old || self.incomplete(s)) {
             if s.redis.present && s.redis.ver <= v {
                 s.redis.drop_record();
                 self.leave_outbox(s);

@@ -10,6 +10,8 @@ pub enum Kind {
     Retry0,
     /// A put that the table refuses for good.
     Poison,
+    /// A put that Kafka never takes: larger than a topic that is as it must be.
+    Large,
     /// Write 0's content again, once write 0 is a dead letter and what refused it is mended.
     Redrive0,
     /// A put of another key in the same partition, from its version on: its cache side is left out.

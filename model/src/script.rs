@@ -95,6 +95,8 @@ impl Protocol {
             v = seen + 1; // nothing can come between the version that matched and its successor
         }
         s.redis.last = s.redis.last.max(v);
+        s.redis.below = if r.dead_awaits && s.redis.present && !s.redis.settled { s.redis.ver } else { 0 };
+        s.redis.awaited = false;
         s.redis.present = true;
         s.redis.ver = v;
         s.redis.op = i;
@@ -114,7 +116,8 @@ impl Protocol {
 
     /// The key is there, and does not know of its version that the topic has it.
     fn hit(&self, s: &World, v: u8) -> Ph {
-        let Redis { present, ver, settled, outbox, .. } = s.redis;
+        let Redis { ver, settled, outbox, .. } = s.redis;
+        let present = s.redis.present && !s.redis.awaited;
         let waits = present && if self.0.record_is_outbox { outbox != 0 } else { ver == v };
         match self.0.hit {
             _ if waits && ver == v => Ph::Scripted,

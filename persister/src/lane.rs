@@ -216,7 +216,7 @@ impl Lane {
             Outcome::Held(Settled { entity: entity(), id: record.id.clone(), held: held.version, epoch })
         });
         let dead = letters.iter().filter_map(DeadLetter::version);
-        let dead = dead.map(|(id, version)| Outcome::Dead(Dead { entity: entity(), id, version }));
+        let dead = dead.map(|(id, version)| Outcome::Dead(Dead { entity: entity(), id, version, in_vain: false }));
         settled.chain(dead).for_each(|outcome| self.surroundings.settler.settle(outcome));
     }
 

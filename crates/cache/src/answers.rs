@@ -169,7 +169,7 @@ pub struct Settled {
     pub epoch: u64,
 }
 
-/// A version that can never be in MySQL, on its way out of the cache (PROTOCOL R14).
+/// A version that will never be in MySQL, on its way out of the cache (PROTOCOL R14).
 #[derive(Clone, Debug)]
 pub struct Dead {
     /// The entity's name.
@@ -178,6 +178,8 @@ pub struct Dead {
     pub id: RecordId,
     /// The version that is a dead letter.
     pub version: Version,
+    /// It is the version that is awaited ([`UnsettledEntry::state`]), and nobody will bring it any more.
+    pub in_vain: bool,
 }
 
 /// A record as the cache has it.
@@ -263,8 +265,9 @@ pub struct UnsettledEntry {
     pub id: RecordId,
     /// Its newest version.
     pub version: Version,
-    /// How far that version has come.
-    pub state: State,
+    /// How far that version has come. `None`: what overwrote it was a dead letter, and nothing is left of the record but that the
+    /// table may still get this version; since `logged_at`.
+    pub state: Option<State>,
     /// The partition that its event stands in.
     pub partition: i32,
     /// When the topic acknowledged it, in microseconds; 0 if that is not known.

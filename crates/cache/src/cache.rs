@@ -163,7 +163,7 @@ impl Cache {
             let member = member(&entry.entity, &entry.id);
             let shard = Shard::of(&member);
             call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.outbox()).key(shard.unsettled());
-            call.arg(member).arg(entry.version.get());
+            call.arg(member).arg(entry.version.get()).arg(u8::from(entry.in_vain));
         }
         self.call(&call).await.map(|done| done_of("dead", done))
     }

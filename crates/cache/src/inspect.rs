@@ -11,6 +11,7 @@ use redis::{AsyncConnectionConfig, FromRedisValue, InfoDict, Value};
 
 use crate::answers::{Content, State};
 use crate::keys::{SHARD_COUNT, SHARDS, Shard};
+use crate::reply::AWAITED;
 use crate::{CacheError, ConnectError, RedisSettings};
 
 /// A look may take longer than a write's script.
@@ -222,7 +223,12 @@ impl Inspector {
             let (outbox, unsettled, fields) =
                 (parse::<Option<String>>(next()?)?, parse::<Option<String>>(next()?)?, next()?);
             let shard = Shard::of(&format!("{entity}:{id}"));
-            let record = self.record(shard, parse(fields)?).await?;
+            let fields: [Option<String>; 6] = parse(fields)?;
+            // R14: no record, and no member that has lost its own.
+            if matches!(&fields, [_, Some(state), ..] if state == AWAITED) {
+                continue;
+            }
+            let record = self.record(shard, fields).await?;
             let found =
                 Found { id: id.clone(), record, in_outbox: outbox.is_some(), in_unsettled: unsettled.is_some() };
             let wanted = if orphans { found.record.is_none() } else { true };

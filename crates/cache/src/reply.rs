@@ -8,6 +8,9 @@ use crate::answers::{
     Cached, Content, Depths, Lease, Looked, PendingEntry, PendingPage, State, UnsettledEntry, UnsettledPage, Written,
 };
 
+/// In place of a state: R14, the record is gone, and the table still awaits what a dead letter had overwritten.
+pub(crate) const AWAITED: &str = "awaited";
+
 fn unexpected(what: &str) -> CacheError {
     CacheError::Unexpected(what.to_owned())
 }
@@ -138,7 +141,10 @@ fn unsettled(entry: [Option<String>; 5]) -> Result<UnsettledEntry, CacheError> {
         entity,
         id,
         version: version.parse().map_err(|_| unexpected("a version"))?,
-        state: State::parse(&state).ok_or_else(|| unexpected("a state"))?,
+        state: match state.as_str() {
+            AWAITED => None,
+            state => Some(State::parse(state).ok_or_else(|| unexpected("a state"))?),
+        },
         // A record that was never acknowledged at its version has neither.
         partition: partition.parse().unwrap_or(-1),
         logged_at: logged_at.parse().unwrap_or(0),

@@ -49,9 +49,19 @@ impl Drained {
     /// The same of all partitions together; `None` also before any look.
     #[must_use]
     pub fn everywhere(&self) -> Option<Moment> {
-        let all: Option<Vec<Moment>> = self.partitions.values().map(|drain| drain.until).collect();
-        all?.into_iter().min_by_key(|moment| moment.at)
+        earliest(self.partitions.values())
     }
+
+    /// The same of all partitions of a topic.
+    #[must_use]
+    pub fn everywhere_in(&self, topic: &str) -> Option<Moment> {
+        earliest(self.partitions.iter().filter(|(partition, _)| &*partition.topic == topic).map(|(_, drain)| drain))
+    }
+}
+
+fn earliest<'d>(of: impl Iterator<Item = &'d Drain>) -> Option<Moment> {
+    let all: Option<Vec<Moment>> = of.map(|drain| drain.until).collect();
+    all?.into_iter().min_by_key(|moment| moment.at)
 }
 
 impl Drain {
@@ -130,6 +140,8 @@ mod tests {
         drained.look(moment(2), &looks(0));
         drained.look(moment(3), &looks(1));
         assert_eq!(drained.everywhere(), Some(moment(2)));
+        assert_eq!(drained.everywhere_in("users"), Some(moment(2)));
+        assert_eq!(drained.everywhere_in("others"), None, "of a topic that nobody has looked at nothing is known");
     }
 
     proptest! {

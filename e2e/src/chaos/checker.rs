@@ -2,11 +2,12 @@
 //! with its code, reads no Avro, and knows only what docs/PROTOCOL.md promises (section 3: what it does not).
 
 mod clients;
+mod history;
 mod stores;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 pub(crate) use self::stores::POISON;
@@ -156,8 +157,8 @@ fn ended(evidence: &Evidence, verdict: &mut Verdict) {
 struct Case<'e> {
     evidence: &'e Evidence,
     writes: HashMap<&'e str, Vec<&'e Written>>,
-    /// The newest version of each record in the topic that is no dead letter.
-    logged: HashMap<&'e str, u64>,
+    /// The versions of each record in the topic that are no dead letters.
+    logged: HashMap<&'e str, BTreeSet<u64>>,
 }
 
 impl<'e> Case<'e> {
@@ -166,10 +167,9 @@ impl<'e> Case<'e> {
         for write in &evidence.told.writes {
             writes.entry(&write.id).or_default().push(write);
         }
-        let mut logged: HashMap<&str, u64> = HashMap::new();
+        let mut logged: HashMap<&str, BTreeSet<u64>> = HashMap::new();
         for event in evidence.events.iter().filter(|event| !evidence.dead.contains_key(&event.place())) {
-            let newest = logged.entry(&event.id).or_default();
-            *newest = (*newest).max(event.version.unwrap_or(0));
+            logged.entry(&event.id).or_default().extend(event.version);
         }
         Self { evidence, writes, logged }
     }
@@ -181,19 +181,35 @@ impl<'e> Case<'e> {
     /// Whether an acknowledged version, or a newer one, must be in the table (PROTOCOL section 3, 1): what the table refuses
     /// never is; and `cached` rests on Redis alone until the topic has it, or a write on top of it that is refused.
     fn is_owed(&self, write: &Written, told: &Acknowledged) -> bool {
-        if write.op.is_poison() {
-            return false;
-        }
-        let reached_the_topic = self.logged.get(&*write.id).is_some_and(|newest| *newest >= told.version);
-        let refused_on_top = || {
-            let poison = |other: &&&Written| {
-                other.op.is_poison() && (other.indeterminate || other.version() > Some(told.version))
-            };
-            self.writes_of(&write.id).iter().any(|other| poison(&other))
-        };
-        told.state != State::Cached
-            || reached_the_topic
-            || !(self.was_forgotten(write.begun, told.at, Micros::MAX) || refused_on_top())
+        !write.op.is_poison()
+            && (told.state != State::Cached
+                || self.reached_the_topic(write, told)
+                || !(self.was_forgotten(write.begun, told.at, Micros::MAX) || self.lost_below(write, told).is_some()))
+    }
+
+    /// From when on a refused write may have taken this one with it (`x08`): it was only `cached`, and nothing of what that had
+    /// overwritten came to the topic.
+    fn lost_below(&self, write: &Written, told: &Acknowledged) -> Option<Micros> {
+        let alone = told.state == State::Cached && !self.reached_the_topic(write, told);
+        let on_top = self.refused_above(&write.id, told.version).map(|other| other.begun);
+        on_top.min().filter(|_| alone)
+    }
+
+    /// Whether the topic has it, or what overwrote it, below the first refused write: what came later says nothing of it.
+    fn reached_the_topic(&self, write: &Written, told: &Acknowledged) -> bool {
+        let refused = self.refused_above(&write.id, told.version).map(|other| match other.indeterminate {
+            true => told.version + 1,
+            false => other.version().unwrap_or(u64::MAX),
+        });
+        let until = refused.min().unwrap_or(u64::MAX);
+        self.logged.get(&*write.id).is_some_and(|logged| logged.range(told.version..until).next().is_some())
+    }
+
+    /// The writes that the table refuses and that may have overwritten this version.
+    fn refused_above(&self, id: &str, version: u64) -> impl Iterator<Item = &'e Written> {
+        let above =
+            move |other: &&Written| other.op.is_poison() && (other.indeterminate || other.version() > Some(version));
+        self.writes_of(id).iter().copied().filter(above)
     }
 
     /// Whether Redis may have forgotten before `by` what came into it between these times.

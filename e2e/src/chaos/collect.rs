@@ -159,7 +159,8 @@ pub(super) async fn cached(redis: &mut MultiplexedConnection) -> Result<Vec<Entr
         for key in keys {
             let fields: HashMap<String, String> = redis::cmd("HGETALL").arg(&key).query_async(redis).await?;
             // It may have expired in between.
-            if !fields.is_empty() {
+            // What is awaited is no record; one that stays for ever is told by the unsettled.
+            if fields.get("state").is_some_and(|state| state != "awaited") {
                 let id = key.trim_start_matches(&prefix).to_owned();
                 entries.push(entry(id, &fields, epoch.as_deref()).with_context(|| format!("{key}: {fields:?}"))?);
             }

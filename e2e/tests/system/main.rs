@@ -93,4 +93,6 @@ mod starts;
 #[cfg(test)]
 mod sweep;
 #[cfg(test)]
+mod uncovered;
+#[cfg(test)]
 mod verify;

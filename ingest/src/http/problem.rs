@@ -288,8 +288,8 @@ impl From<Refusal> for Problem {
             Refusal::Incomplete => Self::away(
                 "cache-incomplete",
                 "The cache is incomplete",
-                "after a loss of the cache no precondition can be checked until all that was on its way is in the database; \
-                 nothing was written, try again after the time given",
+                "after a loss of the cache, or after the database has refused a write to this record, no precondition can be \
+                 checked until all that was on its way is in the database; nothing was written, try again after the time given",
             ),
             Refusal::KeyReused => Self::key_reused(),
             Refusal::PreconditionFailed(version) => Self::precondition_failed(version),

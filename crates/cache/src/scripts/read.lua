@@ -1,5 +1,6 @@
 -- PROTOCOL R12, first half: a hit answers the record; a miss leaves a lease with which the reader may fill it. While the
--- cache is incomplete a miss gets no lease: it reads the row and fills nothing.
+-- cache is incomplete a miss gets no lease: it reads the row and fills nothing. Nor while the table awaits a version of the
+-- record that a dead letter has uncovered (R14).
 --
 -- KEYS    record, lease, epoch, incomplete                                (one hash slot)
 -- ARGV    epoch, lease token, lease (milliseconds)
@@ -8,6 +9,7 @@
 local epoch = ARGV[1]
 if redis.call('HGET', KEYS[3], 'n') ~= epoch then return {'EPOCH'} end
 local held = redis.call('HMGET', KEYS[1], 'version', 'state', 'deleted', 'schema', 'payload', 'epoch')
+if held[2] == 'awaited' then return {'MISS'} end
 if held[1] and (held[2] ~= 'persisted' or held[6] == epoch) then
   return {'HIT', held[1], held[2], held[3], held[4], held[5]}
 end

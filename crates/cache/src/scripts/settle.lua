@@ -17,11 +17,14 @@ local function settle(k, a)
 
   local same_life = redis.call('HGET', KEYS[k + 5], 'n') == epoch
   if not same_life then strange = strange + 1 end
-  local version = tonumber(redis.call('HGET', record, 'version') or '0')
+  local held = redis.call('HMGET', record, 'version', 'state', 'below')
+  local version = tonumber(held[1] or '0')
+  -- In whatever epoch it was read: the table never goes back.
+  if held[3] and tonumber(held[3]) <= h then redis.call('HDEL', record, 'below') end
   if version > h then return 0 end
   redis.call('ZREM', outbox, member)
   redis.call('ZREM', unsettled, member)
-  if version == h and same_life and redis.call('EXISTS', KEYS[k + 6]) == 0 then
+  if version == h and held[2] ~= 'awaited' and same_life and redis.call('EXISTS', KEYS[k + 6]) == 0 then
     redis.call('HSET', record, 'state', 'persisted', 'epoch', epoch)
     redis.call('PEXPIRE', record, ttl)
     return 1

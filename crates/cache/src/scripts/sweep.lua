@@ -3,8 +3,8 @@
 --
 -- KEYS    unsettled                                                       (records of its members: same hash slot)
 -- ARGV    version to begin behind, highest version, how many, prefix of the record keys
--- answer  version that was looked at last (empty: there was none), then per entry {member, version, state, partition,
---         logged at (microseconds)}
+-- answer  version that was looked at last (empty: there was none), then per entry {member, version, state (awaited: that is
+--         all that is left of the record, since "logged at"), partition, logged at (microseconds)}
 local answer = {''}
 local found = redis.call('ZRANGE', KEYS[1], '(' .. ARGV[1], ARGV[2], 'BYSCORE', 'LIMIT', 0, ARGV[3], 'WITHSCORES')
 for i = 1, #found, 2 do

@@ -29,18 +29,19 @@ local function repeated(record, known, fingerprint)
     return {'HIT', version, 'persisted'}
   elseif logged == '0' and newer == 0 and held[2] == 'cached' then
     return {'HIT', version, 'cached', held[3], held[4], held[5]}
-  elseif logged == '0' and newer ~= 0 then
+  elseif logged == '0' and (newer ~= 0 or held[2] == 'awaited') then
     return {'MOVED', version}
   end
   return {'HIT', version, 'logged'}
 end
 
 -- R5, step 5: what stands against the precondition, if anything does. A settled record of another epoch counts as absent
--- (R15). What is absent here may be in MySQL: only whoever holds a lease of this epoch that was given before the row was
+-- (R15). What the table still awaits nobody can compare with (k53). What is absent here may be in MySQL: only whoever holds a lease of this epoch that was given before the row was
 -- looked for, and that no write and no settle has taken away since, knows that there is none (R12).
 local function unmet(k, wanted, lease)
   if redis.call('EXISTS', KEYS[k + 6]) == 1 then return {'INCOMPLETE'} end
   local held = redis.call('HMGET', KEYS[k], 'version', 'state', 'deleted', 'epoch')
+  if held[2] == 'awaited' then return {'INCOMPLETE'} end
   local there = held[1] and (held[2] ~= 'persisted' or held[4] == epoch)
   local proven = lease:match('^(%d+) ') == epoch and redis.call('GET', KEYS[k + 1]) == lease
   if not there and not proven then return {'ABSENT'} end
@@ -74,7 +75,7 @@ local function write(k, a)
   local refused = wanted ~= '' and unmet(k, wanted, ARGV[a + 7])
   if refused then return refused end
   local issued = tonumber(redis.call('GET', last) or '0')
-  local known = redis.call('HEXISTS', record, 'version')
+  local held = redis.call('HMGET', record, 'version', 'state')
 
   -- Whatever the keys hold, they are of the right type from here on.
   local version = math.max(now, issued + 1, seen + 1, mine)
@@ -82,7 +83,13 @@ local function write(k, a)
   redis.call('ZADD', outbox, version, member)
   redis.call('HSET', record, 'version', version, 'state', 'cached', 'deleted', ARGV[a + 3], 'schema', ARGV[a + 4],
     'trace', ARGV[a + 5], 'payload', ARGV[a + 2])
-  if known == 1 then
+  if held[1] then
+    -- R14: what the table may lack is remembered, for the case that it refuses this.
+    if held[2] == 'persisted' then
+      redis.call('HDEL', record, 'below')
+    else
+      redis.call('HSET', record, 'below', held[1])
+    end
     redis.call('HDEL', record, 'partition', 'offset', 'logged_at', 'epoch')
     redis.call('PERSIST', record)
     -- It waits for the topic now, and only for that: a record that is overwritten faster than it is acknowledged would stand

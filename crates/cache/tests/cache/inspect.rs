@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cache::{Content, Found, FoundRecord, Inspector, Scan, State};
+use cache::{Content, Dead, Found, FoundRecord, Inspector, Scan, State};
 
-use crate::support::{ANN, Fixture, delete, empty_database, fresh, json, key, new, put, record_key, settings, version};
+use crate::support::{
+    ANN, Fixture, delete, empty_database, fresh, id, json, key, new, put, record_key, settings, version,
+};
 
 async fn inspector(cache: &Fixture) -> Inspector {
     Inspector::connect(&cache.settings).await.expect("it connects")
@@ -35,6 +37,11 @@ async fn a_scan_finds_every_record_in_its_state_and_every_member_without_one_and
     other.entity = "users2".to_owned();
     cache.write(other).await;
     let () = cache.ask("ZADD", &[&key("lost", "unsettled"), "16", "users:lost"]).await;
+    // What a dead letter has uncovered (R14) is no record, and no member without one.
+    cache.put("awaited").await;
+    let refused = cache.put("awaited").await;
+    let dead = Dead { entity: "users".to_owned(), id: id("awaited"), version: refused, in_vain: false };
+    cache.cache.dead(&[dead]).await.unwrap();
     let before = cache.dump().await;
     let all = scanned(&cache).await;
     assert_eq!(cache.dump().await, before, "a look has changed something");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cache::{Entry, Lease, Looked, State, Written};
+use cache::{Dead, Entry, Lease, Looked, State, Written};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use record::{Version, issue};
@@ -33,6 +33,12 @@ enum Step {
         /// Read back in the epoch of now.
         now: bool,
     },
+    /// `in_vain`: of what is awaited.
+    Dead {
+        of: usize,
+        by: i64,
+        in_vain: bool,
+    },
     Read {
         of: usize,
     },
@@ -60,6 +66,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => of().prop_map(|of| Step::Delete { of }),
         4 => (of(), by()).prop_map(|(of, by)| Step::Acknowledge { of, by }),
         4 => (of(), by(), now()).prop_map(|(of, by, now)| Step::Settle { of, by, now }),
+        3 => (of(), by(), prop::bool::weighted(0.2)).prop_map(|(of, by, in_vain)| Step::Dead { of, by, in_vain }),
         3 => of().prop_map(|of| Step::Read { of }),
         3 => (of(), by(), prop::bool::weighted(0.8)).prop_map(|(of, by, newest)| Step::Fill { of, by, newest }),
         2 => of().prop_map(|of| Step::Expire { of }),
@@ -73,6 +80,10 @@ struct Cached {
     version: u64,
     state: State,
     deleted: bool,
+    /// What it has overwritten and the table may lack.
+    below: Option<u64>,
+    /// Nothing is left of it but its version.
+    awaited: bool,
 }
 
 /// The rules, for three records of one shard.
@@ -89,7 +100,9 @@ struct Model {
 
 impl Model {
     fn write(&mut self, of: usize, deleted: bool, version: u64) {
-        self.records[of] = Some(Cached { version, state: State::Cached, deleted });
+        let unsettled = self.records[of].filter(|record| record.state != State::Persisted);
+        let below = unsettled.map(|record| record.version);
+        self.records[of] = Some(Cached { version, state: State::Cached, deleted, below, awaited: false });
         self.outbox.insert(of, version);
         self.unsettled.remove(&of);
         self.leases[of] = None;
@@ -111,6 +124,9 @@ impl Model {
     fn settle(&mut self, of: usize, held: u64, now: bool) -> u64 {
         self.leases[of] = None;
         self.last = self.last.max(held);
+        if let Some(record) = &mut self.records[of] {
+            record.below = record.below.filter(|below| *below > held);
+        }
         let version = self.records[of].map_or(0, |record| record.version);
         if version > held {
             return 0;
@@ -118,7 +134,7 @@ impl Model {
         self.outbox.remove(&of);
         self.unsettled.remove(&of);
         match &mut self.records[of] {
-            Some(record) if version == held && now && !self.incomplete => {
+            Some(record) if version == held && !record.awaited && now && !self.incomplete => {
                 record.state = State::Persisted;
                 1
             }
@@ -129,6 +145,25 @@ impl Model {
         }
     }
 
+    fn dead(&mut self, of: usize, version: u64, in_vain: bool) -> u64 {
+        self.leases[of] = None;
+        let Some(record) = self.records[of] else {
+            self.outbox.remove(&of);
+            self.unsettled.remove(&of);
+            return 0;
+        };
+        if record.version != version || record.awaited != in_vain {
+            return 0;
+        }
+        self.outbox.remove(&of);
+        self.unsettled.remove(&of);
+        self.records[of] = record.below.map(|version| {
+            self.unsettled.insert(of, version);
+            Cached { version, state: State::Logged, deleted: false, below: None, awaited: true }
+        });
+        1
+    }
+
     fn fill(&mut self, of: usize, lease: usize, version: u64) -> bool {
         if self.leases[of] != Some(lease) || self.incomplete {
             return false;
@@ -137,7 +172,8 @@ impl Model {
         if self.records[of].is_some() {
             return false;
         }
-        self.records[of] = Some(Cached { version, state: State::Persisted, deleted: false });
+        self.records[of] =
+            Some(Cached { version, state: State::Persisted, deleted: false, below: None, awaited: false });
         self.last = self.last.max(version);
         true
     }
@@ -173,6 +209,12 @@ impl Both<'_> {
                 let marked = self.cache.settle_in(&self.ids[of], held, epoch).await;
                 prop_assert_eq!(marked, self.model.settle(of, held.get(), now));
             }
+            Step::Dead { of, by, in_vain } => {
+                let version = self.around(of, by);
+                let dead = Dead { entity: "users".to_owned(), id: id(&self.ids[of]), version, in_vain };
+                let dropped = self.cache.cache.dead(&[dead]).await.expect("the script answers");
+                prop_assert_eq!(dropped, self.model.dead(of, version.get(), in_vain));
+            }
             Step::Read { of } => self.read(of).await?,
             Step::Fill { of, by, newest } => self.fill(of, by, newest).await?,
             Step::Expire { of } => {
@@ -207,9 +249,11 @@ impl Both<'_> {
         match (self.cache.look(&self.ids[of]).await, self.model.records[of]) {
             (Looked::Hit(hit), Some(record)) => {
                 let deleted = hit.content == cache::Content::Tombstone;
-                let found = Cached { version: hit.version.get(), state: hit.state, deleted };
+                let found = Cached { version: hit.version.get(), state: hit.state, deleted, ..record };
+                prop_assert!(!record.awaited, "what is awaited has no content");
                 prop_assert_eq!(found, record);
             }
+            (Looked::Miss(None), Some(record)) => prop_assert!(record.awaited, "it is there: {record:?}"),
             (Looked::Miss(None), None) => prop_assert!(self.model.incomplete, "no lease"),
             (Looked::Miss(Some(lease)), None) => {
                 prop_assert!(!self.model.incomplete, "a lease in doubt");
@@ -242,7 +286,15 @@ impl Both<'_> {
             let stands = self.cache.stands(id).await;
             match self.model.records[of] {
                 None => prop_assert!(stands.is_empty(), "{id} should be gone: {stands:?}"),
+                Some(record) if record.awaited => {
+                    let shown = [&stands["version"], &stands["state"]].map(String::as_str);
+                    prop_assert_eq!(shown, [&*record.version.to_string(), "awaited"]);
+                    prop_assert!(stands.keys().all(|field| ["version", "state", "logged_at"].contains(&&**field)));
+                    prop_assert!(self.cache.life(&record_key(id)).await.is_none(), "it would be forgotten");
+                }
                 Some(record) => {
+                    let below = record.below.map(|below| below.to_string());
+                    prop_assert_eq!(stands.get("below"), below.as_ref(), "what it has overwritten");
                     let shown = [&stands["version"], &stands["state"], &stands["deleted"]].map(String::as_str);
                     let deleted = u8::from(record.deleted).to_string();
                     prop_assert_eq!(shown, [&*record.version.to_string(), record.state.as_str(), &*deleted]);

@@ -13,7 +13,10 @@ async fn r11_an_unsettled_entry_tells_how_far_its_record_has_come() {
     let shard = crate::support::shard_of("1");
     let page = cache.cache.unsettled(shard, 0, version.get(), 10).await.unwrap();
     let [entry] = page.entries.as_slice() else { panic!("one entry: {page:?}") };
-    assert_eq!((entry.version, entry.state, entry.partition, entry.logged_at), (version, State::Logged, 3, 1_000_000));
+    assert_eq!(
+        (entry.version, entry.state, entry.partition, entry.logged_at),
+        (version, Some(State::Logged), 3, 1_000_000)
+    );
     assert_eq!(cache.cache.unsettled(shard, 0, version.get() - 1, 10).await.unwrap().behind, None, "too young");
     let [record] = &cache.cache.behind(&page.entries).await.unwrap()[..] else { panic!("its record") };
     assert_eq!((record.version, &record.content), (version, &crate::support::json(crate::support::ANN)));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Case, Rule, Verdict};
+use super::{Case, Rule, Verdict, history};
 use crate::chaos::evidence::Row;
 use crate::chaos::journal::{Content, Micros, Op, Seen, Written, is_past_redis};
 
@@ -53,15 +53,21 @@ pub(super) fn reads(case: &Case<'_>, verdict: &mut Verdict) {
                 // The answer says that the table may be older (GUARANTEES, what cannot be promised, 6).
                 _ if seen.unchecked => {}
                 Some((version, _)) if *version < before => {
-                    verdict.add(rule, format!("{id}: shown {version} at {}, {before} was known before", seen.begun));
+                    let what = format!("{id}: shown {version} at {}, {before} was known before", seen.begun);
+                    verdict.add(rule, told(case, what, seen));
                 }
                 None if !may_be_deleted(writes, before, seen.ended) => {
-                    verdict.add(rule, format!("{id}: not found at {}, {before} was known before", seen.begun));
+                    let what = format!("{id}: not found at {}, {before} was known before", seen.begun);
+                    verdict.add(rule, told(case, what, seen));
                 }
                 _ => {}
             }
         }
     }
+}
+
+fn told(case: &Case<'_>, what: String, seen: &Seen) -> String {
+    format!("{what}\n         {}", history::of(case, &seen.id, seen.begun))
 }
 
 /// That a record has a version, because a writer was told so or a reader was shown it.
@@ -71,20 +77,24 @@ struct Known {
     /// When it was answered.
     at: Micros,
     version: u64,
+    /// From then on a write that the table refuses may have taken it out of the cache with itself (section 3, 1).
+    until: Micros,
 }
 
-/// By the time of the answer. What the table refuses leaves the cache again, and with it what was `cached` only when it was
-/// overwritten by that (section 3, 1).
+/// By the time of the answer. What the table refuses leaves the cache again.
 fn known(case: &Case<'_>, writes: &[&Written], reads: &[&Seen]) -> Vec<Known> {
-    let owed = |write: &Written| {
-        let owed = write.acknowledged.iter().filter(|told| case.is_owed(write, told));
-        owed.map(|told| Known { begun: write.begun, at: told.at, version: told.version }).collect::<Vec<_>>()
-    };
-    let told: Vec<_> = writes.iter().flat_map(|write| owed(write)).collect();
-    let versions: BTreeSet<u64> = told.iter().map(|known| known.version).collect();
+    let kept = writes.iter().filter(|write| !write.op.is_poison());
+    let told = kept.flat_map(|write| write.acknowledged.iter().map(move |told| (*write, told)));
+    let told: Vec<_> = told
+        .map(|(write, told)| {
+            let until = case.lost_below(write, told).unwrap_or(Micros::MAX);
+            Known { begun: write.begun, at: told.at, version: told.version, until }
+        })
+        .collect();
+    let ends: HashMap<u64, Micros> = told.iter().map(|known| (known.version, known.until)).collect();
     let shown = reads.iter().filter_map(|seen| {
-        let (version, _) = seen.found.as_ref().filter(|(version, _)| versions.contains(version))?;
-        Some(Known { begun: seen.begun, at: seen.ended, version: *version })
+        let (version, _) = seen.found.as_ref()?;
+        Some(Known { begun: seen.begun, at: seen.ended, version: *version, until: *ends.get(version)? })
     });
     let mut known: Vec<_> = shown.collect();
     known.extend(told);
@@ -95,7 +105,7 @@ fn known(case: &Case<'_>, writes: &[&Written], reads: &[&Seen]) -> Vec<Known> {
 /// Whether the cache must have this, or a newer version, when it is read: what was written past it is there only once the
 /// table has it, and what it forgot is not.
 fn is_held(case: &Case<'_>, known: &Known, seen: &Seen) -> bool {
-    !is_past_redis(known.version) && !case.was_forgotten(known.begun, known.at, seen.ended)
+    !is_past_redis(known.version) && seen.ended < known.until && !case.was_forgotten(known.begun, known.at, seen.ended)
 }
 
 /// Whether a delete of at least this version may have happened before `ended`.

@@ -278,6 +278,32 @@ fn readers_never_see_a_record_go_back() {
     assert_eq!(broken(|e| e.told.reads.push(seen(30, Some((64, "who?"))))), [Rule::Phantom]);
 }
 
+/// `x08`, and not a word more: the history of a read between a refused write and the next good one.
+#[test]
+fn what_a_refused_write_takes_with_it_was_only_cached_and_came_not_to_the_topic() {
+    let between = |state, at: u64, topic: &'static [u64]| {
+        broken(move |e| {
+            e.told.writes.push(written("a", Op::Put(content("three")), 22, &[(64, state)]));
+            e.told.writes.push(written("a", Op::Put(too_long()), 30, &[(80, State::Logged)]));
+            e.told.writes.push(put("a", "four", 50, 96));
+            e.told.reads.push(seen(at, Some((32, "two"))));
+            e.rows.insert("a".into(), row(96, Some("four")));
+            e.cached.clear();
+            e.shown.insert("a".into(), Some((96, content("four"))));
+            let events: Vec<_> = (4..).zip(topic).map(|(offset, version)| event_at(offset, "a", *version)).collect();
+            e.committed = [(0, 4 + i64::try_from(events.len()).unwrap())].into();
+            e.events.extend(events);
+        })
+    };
+    let cached = State::Cached;
+    assert_eq!(between(cached, 40, &[96]), [], "that a later one is in the topic says nothing of it");
+    assert_eq!(between(cached, 28, &[96]), [Rule::StaleRead], "nothing had overwritten it yet");
+    assert_eq!(between(cached, 40, &[64, 96]), [Rule::StaleRead], "it is in the topic");
+    assert_eq!(between(cached, 40, &[72, 96]), [Rule::StaleRead], "so is what overwrote it first");
+    assert_eq!(between(State::Logged, 40, &[96]), [Rule::StaleRead], "it was more than cached");
+    assert_eq!(between(cached, 60, &[96]), [Rule::StaleRead], "the later one was acknowledged");
+}
+
 #[test]
 fn one_key_has_one_version_as_long_as_redis_remembers_it() {
     let twice = |e: &mut Evidence| {
