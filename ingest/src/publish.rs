@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cache::{Idempotency, Logged, State};
 use record::{Entity, Event, Origin, Version};
-use service::clock;
+use service::{clock, fail_points};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use topic::{Outgoing, Published, TopicError};
@@ -24,6 +24,7 @@ pub(crate) enum Fate {
 impl WritePath {
     /// R6: a late acknowledgement is taken in all the same. `stored`: the record is in the cache, which wants to know.
     pub(crate) async fn publish(&self, intent: Intent, version: Version, deadline: Instant, stored: bool) -> Fate {
+        fail_points::reached(fail_points::WRITE_STORED);
         // A handler past its deadline produces no more: the relay does.
         if !self.kafka.is_up() || Instant::now() >= deadline {
             return Fate::Unsent;

@@ -7,7 +7,9 @@
 //! thread.
 
 /// The places, so that a test cannot name one that is not there.
-pub const PLACES: [&str; 9] = [
+pub const PLACES: [&str; 11] = [
+    WRITE_STORED,
+    PRODUCER_LOST,
     LANE_APPLIED,
     TABLE_WRITTEN,
     INTAKE_REVOKING,
@@ -18,6 +20,12 @@ pub const PLACES: [&str; 9] = [
     BUG_VERSION_FIRST,
     BUG_PHYSICAL_DELETE,
 ];
+
+/// Redis has taken a write, or it goes past it; nothing is published yet.
+pub const WRITE_STORED: &str = "write.stored";
+
+/// Not a place but a fault of librdkafka's: the producer finds no broker any more.
+pub const PRODUCER_LOST: &str = "producer.lost";
 
 /// The persister has committed a batch in MySQL; its offset is not committed yet.
 pub const LANE_APPLIED: &str = "lane.applied";

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use record::Event;
-use service::Metrics;
 use service::metrics::prefixed;
+use service::{Metrics, fail_points};
 use tokio::sync::{Notify, oneshot};
 
 use crate::client::{self, Reporting};
@@ -109,7 +110,7 @@ impl Publisher {
             config.set("message.max.bytes", settings.event_bytes_most.saturating_add(room).to_string());
         }
         let producer = RwLock::new(made(&config)?);
-        let help = "Producers that failed for good and were replaced; their events in flight stay in the outbox";
+        let help = "Producers that failed for good, or found no broker where a new one does, and were replaced; their events in flight stay in the outbox";
         let replaced = IntCounter::with_opts(prefixed("producers_replaced_total", help));
         let replaced = replaced.map_err(|error| TopicError::Fatal(error.to_string()))?;
         let inner = Inner { config, producer, unchecked: RwLock::default(), failed: Notify::new(), replaced };
@@ -147,15 +148,32 @@ impl Publisher {
     /// No new one can be made; the old one stays.
     pub fn replace_failed(&self) -> Result<Option<String>, TopicError> {
         let Some((code, reason)) = self.producer().client().fatal_error() else { return Ok(None) };
+        self.replace(made(&self.inner.config)?);
+        Ok(Some(format!("{code}: {reason}")))
+    }
+
+    /// Puts a new producer in the place of one that finds no broker, where the new one does, and says whether. Blocks for up to
+    /// `timeout` and a second: not for an async worker.
+    ///
+    /// # Errors
+    /// No new one can be made; the old one stays.
+    pub fn replace_lost(&self, timeout: Duration) -> Result<bool, TopicError> {
         let fresh = made(&self.inner.config)?;
+        let found = fresh.client().fetch_metadata(None, timeout).is_ok();
+        if found {
+            self.replace(fresh);
+        }
+        Ok(found)
+    }
+
+    fn replace(&self, with: Native) {
         let old = {
             let mut producer = self.inner.producer.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *producer, fresh)
+            std::mem::replace(&mut *producer, with)
         };
         self.inner.replaced.inc();
         // Its callbacks run now, and may publish.
         drop(old);
-        Ok(Some(format!("{code}: {reason}")))
     }
 
     /// Returns when somebody was told that the producer has failed for good.
@@ -226,6 +244,9 @@ impl Publisher {
     /// # Errors
     /// No broker answers in time, or none lets us in.
     pub fn reach(&self, timeout: Duration) -> Result<(), TopicError> {
+        if fail_points::told(fail_points::PRODUCER_LOST) {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure).into());
+        }
         let producer = self.producer().clone();
         producer.client().fetch_metadata(None, timeout)?;
         Ok(())

@@ -1,9 +1,9 @@
 //! Whether Kafka can be used: first whether the topics are as they must be (PROTOCOL R17), then, every other second,
 //! whether a broker answers. Until the topics have been checked, Kafka counts as away. A topic that is missing concerns its
 //! own entity alone: nothing is published to it until it is there and was checked; the others are used. A producer that has
-//! failed for good is replaced here.
+//! failed for good is replaced here, and so is one that finds no broker where a new one does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use service::{Dependency, Pulse, Supervisor};
 use tokio_util::sync::CancellationToken;
@@ -58,6 +58,8 @@ pub async fn watch(
     let admin = Topics::new(settings)?;
     let mut waiting = Unchecked { topics: topics.to_vec(), reason: None };
     publisher.unchecked(topics);
+    // By then nothing that it holds can still be on its way.
+    let mut lost = Lost { after: settings.produce_deadline_ms * 2, since: None };
     while !stopping.is_cancelled() {
         pulse.beat();
         let replaced = replace_failed(publisher).await?;
@@ -65,10 +67,16 @@ pub async fn watch(
         // Without any topic nothing can be published, whoever answers.
         match waiting.reason.as_ref().filter(|_| waiting.topics.len() == topics.len()) {
             Some(reason) => kafka.away(reason),
-            None => match reach(publisher).await {
-                Ok(()) => kafka.answers(),
-                Err(error) => kafka.away(error),
-            },
+            None => {
+                let reached = reach(publisher).await;
+                if lost.overdue(Instant::now(), reached.is_ok()) {
+                    replace_lost(publisher).await?;
+                }
+                match reached {
+                    Ok(()) => kafka.answers(),
+                    Err(error) => kafka.away(error),
+                }
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -88,6 +96,38 @@ async fn replace_failed(publisher: &Publisher) -> Result<bool, WatchError> {
         tracing::error!(reason, "the Kafka producer failed for good and was replaced: {reason}");
     }
     Ok(reason.is_some())
+}
+
+/// Once a cluster has restarted, librdkafka now and then does not find back to it (seen with 2.12).
+async fn replace_lost(publisher: &Publisher) -> Result<(), WatchError> {
+    let lost = publisher.clone();
+    let replaced = tokio::task::spawn_blocking(move || lost.replace_lost(TIMEOUT)).await;
+    if replaced.map_err(|error| TopicError::Fatal(error.to_string()))?? {
+        tracing::error!("the Kafka producer found no broker where another one does, and was replaced");
+    }
+    Ok(())
+}
+
+/// Since when the producer has found no broker, or another one was asked last.
+struct Lost {
+    after: Duration,
+    since: Option<Instant>,
+}
+
+impl Lost {
+    /// Whether it is time to ask another one.
+    fn overdue(&mut self, now: Instant, reached: bool) -> bool {
+        let since = self.since.filter(|_| !reached);
+        let overdue = since.is_some_and(|since| now.saturating_duration_since(since) >= self.after);
+        self.since = if reached {
+            None
+        } else if overdue {
+            Some(now)
+        } else {
+            since.or(Some(now))
+        };
+        overdue
+    }
 }
 
 async fn reach(publisher: &Publisher) -> Result<(), TopicError> {
@@ -133,5 +173,21 @@ impl Unchecked {
         }
         self.reason = reason;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_producer_is_asked_each_time_that_none_was_reached_for_so_long() {
+        let (begun, mut lost) = (Instant::now(), Lost { after: Duration::from_secs(20), since: None });
+        let mut at = |second: u64, reached: bool| lost.overdue(begun + Duration::from_secs(second), reached);
+        assert!(![at(0, true), at(2, false), at(21, false)].contains(&true), "too early");
+        assert!(at(22, false), "20 s after it was first not reached");
+        assert!(!at(41, false) && at(42, false), "and each 20 s again");
+        assert!(!at(43, true) && !at(90, false) && !at(109, false), "it was reached in between");
+        assert!(at(110, false));
     }
 }

@@ -159,6 +159,19 @@ fn a_publisher_finds_out_whether_a_broker_answers() {
     assert!(since.elapsed() < Duration::from_secs(3), "it was to take 300 ms: {:?}", since.elapsed());
 }
 
+#[test]
+fn a_producer_is_replaced_by_a_new_one_that_finds_a_broker_and_by_no_other() {
+    let settings = topic("replaced", 1);
+    let publisher = Publisher::new(&settings).unwrap();
+    assert!(publisher.replace_lost(Duration::from_secs(10)).unwrap(), "there is a broker");
+    assert_eq!(publisher.replaced().get(), 1);
+    let event = upsert("0", birth(0));
+    assert!(block(publisher.publish(outgoing("replaced", &event))).is_ok(), "the new one is in its place");
+    let nowhere = Publisher::new(&settings_at("127.0.0.1:1", "unused")).unwrap();
+    assert!(!nowhere.replace_lost(Duration::from_millis(300)).unwrap(), "there is no broker");
+    assert_eq!(nowhere.replaced().get(), 0, "replaced by one that is no better");
+}
+
 /// The bound of every wait for the topic, also where there has never been anybody to ask.
 #[test]
 fn a_publish_that_meets_no_broker_ends_with_the_deadline() {
