@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use service::FailureClass;
+use service::{Dependency, FailureClass, Pulse};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use topic::{Consumer, TopicError};
 
 use crate::commit::Due;
-use crate::membership::{GivenUp, Membership, Topics};
+use crate::given_up::GivenUp;
 use crate::seat::Seat;
 use crate::steadiness::Steadiness;
 
@@ -33,35 +35,52 @@ impl Said {
     }
 }
 
-/// Polls until the process is to stop. The end of the consumer then leaves the group: what is assigned is drained and committed
-/// in the revoke.
-///
-/// # Errors
-/// This consumer can be no member any more, or hangs.
-pub(crate) fn poll(
-    consumer: &Consumer<Seat>,
-    membership: &Membership,
-    topics: &mut Topics,
-    steadiness: &mut Steadiness,
-) -> Result<(), GivenUp> {
-    let (mut served, mut said) = (Instant::now(), Said::default());
-    while !membership.stopping.is_cancelled() {
-        membership.pulse.beat();
-        if let Ok(fitting) = topics.news.try_recv() {
-            topics.fitting = fitting;
-            consumer.subscribe(&topics.fitting)?;
+/// What a member reads: the topics that fit, and news of more.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    pub(crate) fitting: Vec<String>,
+    pub(crate) news: mpsc::Receiver<Vec<String>>,
+}
+
+/// What polls.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    pub(crate) commit_every: Duration,
+    pub(crate) brokers: Dependency,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) pulse: Pulse,
+}
+
+impl Intake {
+    /// Polls until the process is to stop. The end of the consumer then gives back what is assigned, which drains and commits it.
+    ///
+    /// # Errors
+    /// This consumer can be no member any more, or hangs.
+    pub(crate) fn poll(
+        &self,
+        consumer: &Consumer<Seat>,
+        topics: &mut Topics,
+        steadiness: &mut Steadiness,
+    ) -> Result<(), GivenUp> {
+        let (mut served, mut said) = (Instant::now(), Said::default());
+        while !self.stopping.is_cancelled() {
+            self.pulse.beat();
+            if let Ok(fitting) = topics.news.try_recv() {
+                topics.fitting = fitting;
+                consumer.subscribe(&topics.fitting)?;
+            }
+            take(consumer, &mut said)?;
+            resume(consumer);
+            if served.elapsed() >= self.commit_every {
+                commit(consumer);
+                served = Instant::now();
+            }
+            if let Some(unsteady) = steadiness.overdue(Instant::now(), consumer.is_steady(), self.brokers.is_up()) {
+                return Err(GivenUp::Unsteady(unsteady));
+            }
         }
-        take(consumer, &mut said)?;
-        resume(consumer);
-        if served.elapsed() >= membership.commit_every {
-            commit(consumer);
-            served = Instant::now();
-        }
-        if let Some(unsteady) = steadiness.overdue(Instant::now(), consumer.is_steady(), membership.brokers.is_up()) {
-            return Err(GivenUp::Unsteady(unsteady));
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn take(consumer: &Consumer<Seat>, said: &mut Said) -> Result<(), TopicError> {

@@ -10,6 +10,7 @@ mod commit;
 mod dead;
 mod decode;
 mod depth;
+mod given_up;
 mod hold;
 mod intake;
 mod lane;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::time::{Duration, Instant};
 
-use service::{Backoff, Dependency, FailureClass, Pulse};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use service::{Backoff, FailureClass};
 use topic::{Consumer, GroupProtocol, KafkaSettings, MemberSettings, Reader, TopicError};
 
-use crate::intake;
+use crate::given_up::GivenUp;
+use crate::intake::{Intake, POLL, Topics};
 use crate::lanes::Lanes;
 use crate::seat::Seat;
 use crate::steadiness::Steadiness;
@@ -22,63 +21,13 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Why a consumer was given up.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum GivenUp {
-    /// It hangs, most likely.
-    #[error("it was without a steady place in the group for {} s, while Kafka answered", .0.as_secs())]
-    Unsteady(Duration),
-    /// Another member has its name.
-    #[error(
-        "another one has its --group-instance-id, or had it when it died: it waits until the name is free. Is a second process \
-         started with the same --group-instance-id? ({0})"
-    )]
-    NameTaken(String),
-    /// librdkafka says that it is of no use any more.
-    #[error("it failed for good: {0}")]
-    Failed(TopicError),
-}
-
-impl From<TopicError> for GivenUp {
-    fn from(error: TopicError) -> Self {
-        match error {
-            TopicError::NameTaken(reason) => Self::NameTaken(reason),
-            error => Self::Failed(error),
-        }
-    }
-}
-
-impl GivenUp {
-    /// Every value of the label `reason`.
-    pub(crate) const REASONS: [&str; 3] = ["unsteady", "name-taken", "failed"];
-
-    fn reason(&self) -> &'static str {
-        let [unsteady, taken, failed] = Self::REASONS;
-        match self {
-            Self::Unsteady(_) => unsteady,
-            Self::NameTaken(_) => taken,
-            Self::Failed(_) => failed,
-        }
-    }
-}
-
-/// What a member reads: the topics that fit, and news of more.
-#[derive(Debug)]
-pub(crate) struct Topics {
-    pub(crate) fitting: Vec<String>,
-    pub(crate) news: mpsc::Receiver<Vec<String>>,
-}
-
 /// What all consumers of this process share.
 #[derive(Debug)]
 pub(crate) struct Membership {
     pub(crate) kafka: KafkaSettings,
     pub(crate) member: MemberSettings,
-    pub(crate) commit_every: Duration,
     pub(crate) lanes: Arc<Lanes>,
-    pub(crate) brokers: Dependency,
-    pub(crate) stopping: CancellationToken,
-    pub(crate) pulse: Pulse,
+    pub(crate) intake: Intake,
 }
 
 impl Membership {
@@ -89,11 +38,11 @@ impl Membership {
     pub(crate) fn keep(&self, mut topics: Topics) -> Result<(), TopicError> {
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF);
         let mut told = None;
-        while !self.stopping.is_cancelled() {
+        while !self.intake.stopping.is_cancelled() {
             let seat = Seat::new(Arc::clone(&self.lanes));
             let consumer = Consumer::new(&self.kafka, &self.member, &topics.fitting, seat)?;
             let mut steadiness = Steadiness::new(self.member.unsteady_most_ms);
-            let Err(why) = intake::poll(&consumer, self, &mut topics, &mut steadiness) else { return Ok(()) };
+            let Err(why) = self.intake.poll(&consumer, &mut topics, &mut steadiness) else { return Ok(()) };
             if steadiness.was_steady() {
                 backoff.reset();
                 told = None;
@@ -126,8 +75,8 @@ impl Membership {
             tracing::warn!(%error, "no thread for the end of a consumer");
         }
         let until = Instant::now() + RETIRE_WITHIN;
-        while ended.recv_timeout(intake::POLL) == Err(blocking::RecvTimeoutError::Timeout) {
-            self.pulse.beat();
+        while ended.recv_timeout(POLL) == Err(blocking::RecvTimeoutError::Timeout) {
+            self.intake.pulse.beat();
             if Instant::now() >= until {
                 return tracing::warn!("a consumer that was given up does not end; another one takes its place");
             }
@@ -146,8 +95,8 @@ impl Membership {
             Err(error) => return tracing::warn!(%error, "nobody can be asked who has the name {name}"),
         };
         let mut said = false;
-        while !self.stopping.is_cancelled() {
-            self.pulse.beat();
+        while !self.intake.stopping.is_cancelled() {
+            self.intake.pulse.beat();
             match asked.host_of(name) {
                 Ok(None) => return,
                 Ok(Some(host)) if !said => {
@@ -166,9 +115,9 @@ impl Membership {
 
     fn rest(&self, time: Duration) {
         let until = Instant::now() + time;
-        while Instant::now() < until && !self.stopping.is_cancelled() {
-            self.pulse.beat();
-            std::thread::sleep(intake::POLL.min(until.saturating_duration_since(Instant::now())));
+        while Instant::now() < until && !self.intake.stopping.is_cancelled() {
+            self.intake.pulse.beat();
+            std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
         }
     }
 }

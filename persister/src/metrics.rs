@@ -10,8 +10,8 @@ use topic::Partition;
 use crate::batch::Coalesced;
 use crate::dead::DeadLetter;
 use crate::depth::LaneDepths;
+use crate::given_up::GivenUp;
 use crate::hold;
-use crate::membership::GivenUp;
 
 /// Librdkafka's name, for offsets of a partition that is another member's by now: they are not even sent.
 pub(crate) const ASSIGNMENT_LOST: &str = "AssignmentLost";

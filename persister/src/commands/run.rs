@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 use topic::{LagMetrics, Publisher};
 
 use super::fitting::Fitting;
+use crate::intake::{Intake, Topics};
 use crate::lane::Surroundings;
 use crate::lanes::Lanes;
-use crate::membership::{Membership, Topics};
+use crate::membership::Membership;
 use crate::metrics::PersisterMetrics;
 use crate::settings::RunSettings;
 use crate::settle::{self, Settler};
@@ -152,7 +153,8 @@ impl Persister {
                 catalog.iter().map(|entity| (settings.kafka.topic(entity.name()).into(), table(entity))).collect();
             let lanes = Arc::new(Lanes::new(tables, surroundings, consuming, health, &settings));
             let RunSettings { kafka, member, commit_every_ms: commit_every, .. } = settings;
-            let membership = Membership { kafka, member, commit_every, lanes, brokers, stopping, pulse };
+            let intake = Intake { commit_every, brokers, stopping, pulse };
+            let membership = Membership { kafka, member, lanes, intake };
             let topics = Topics { fitting: topics, news: fitting };
             // A plain thread: polling must never wait for the async workers, nor they for it.
             match tokio::task::spawn_blocking(move || membership.keep(topics)).await {
