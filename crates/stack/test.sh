@@ -24,7 +24,7 @@ without=
 on_mysql=(--test it --test table --test drift --test system)
 
 # Tests wait for servers more than they work.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 2))}
 
 output=$(mktemp -d)
 trap 'rm -rf "$output"' EXIT
