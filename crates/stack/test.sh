@@ -16,9 +16,8 @@ campaign_on_mariadb=${CHAOS_MARIADB_S:-360} campaign_on_mysql=${CHAOS_MYSQL_S:-1
 # Another one for every commit, the same one for the same commit.
 commit=$(git rev-parse --short=6 HEAD 2>/dev/null || echo 1)
 seed=$((16#$commit))
-# What the campaign leaves out.
-without=
 # Full disks need root, and say so where it is missing.
+without=
 [ "$(id -u)" -eq 0 ] || without=redis-disk-full,database-disk-full
 # The servers and their rights, all SQL, the accounts of the containers, the whole system. The others are the same on any.
 on_mysql=(--test it --test table --test drift --test system)
@@ -56,7 +55,7 @@ run() {
 # campaign KIND SECONDS SEED: rounds of chaos on this kind of database; a round that fails says how to play it again.
 campaign() {
     local kind=$1 started=$SECONDS
-    printf '\n== chaos on %s: seeds from %d, without %s\n' "$kind" "$3" "$without"
+    printf '\n== chaos on %s: seeds from %d%s\n' "$kind" "$3" "${without:+, no root: without $without}"
     STACK_DB=$kind "$programs/chaos" --rounds=1000 --within="$2" --seed="$3" --without="$without" 2>&1 |
         tee "$output/chaos-$kind.log"
     local status=${PIPESTATUS[0]}

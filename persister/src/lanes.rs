@@ -153,8 +153,9 @@ impl Lanes {
         for (partition, lane) in &leaving {
             if lost {
                 self.lose(partition, lane);
+            } else {
+                lane.draining.cancel();
             }
-            lane.draining.cancel();
         }
         let mut offsets = Vec::new();
         for (partition, lane) in leaving {

@@ -73,13 +73,12 @@ impl Database {
         self.altering(async |connection| {
             connection.execute(CREATE_MARKS).await?;
             connection.execute(CREATE_REPLAYS).await?;
-            if connection.fetch_optional(REPLAYS_ARE_WIDE).await?.is_none() {
-                connection.execute(WIDEN_REPLAYS).await?;
-            }
             connection.execute(CREATE_DEAD_LETTERS).await?;
             connection.execute(CREATE_ACCEPTED).await?;
-            if connection.fetch_optional(ACCEPTED_IS_WIDE).await?.is_none() {
-                connection.execute(WIDEN_ACCEPTED).await?;
+            for (is_wide, widen) in [(REPLAYS_ARE_WIDE, WIDEN_REPLAYS), (ACCEPTED_IS_WIDE, WIDEN_ACCEPTED)] {
+                if connection.fetch_optional(is_wide).await?.is_none() {
+                    connection.execute(widen).await?;
+                }
             }
             connection.execute(AssertSqlSafe(ddl::create_table(entity.name(), entity))).await?;
             let Plan { changes, migrated, .. } = fitting(connection, entity).await?.unwrap_or_default();

@@ -110,7 +110,8 @@ impl Publisher {
             config.set("message.max.bytes", settings.event_bytes_most.saturating_add(room).to_string());
         }
         let producer = RwLock::new(made(&config)?);
-        let help = "Producers that failed for good, or found no broker where a new one does, and were replaced; their events in flight stay in the outbox";
+        let help = "Producers that failed for good, or found no broker where a new one does, and were replaced; their events \
+                    in flight stay in the outbox";
         let replaced = IntCounter::with_opts(prefixed("producers_replaced_total", help));
         let replaced = replaced.map_err(|error| TopicError::Fatal(error.to_string()))?;
         let inner = Inner { config, producer, unchecked: RwLock::default(), failed: Notify::new(), replaced };

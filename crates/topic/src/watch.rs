@@ -68,7 +68,7 @@ pub async fn watch(
         match waiting.reason.as_ref().filter(|_| waiting.topics.len() == topics.len()) {
             Some(reason) => kafka.away(reason),
             None => {
-                let reached = reach(publisher).await;
+                let reached = blocking(publisher, |publisher| publisher.reach(TIMEOUT)).await;
                 if lost.overdue(Instant::now(), reached.is_ok()) {
                     replace_lost(publisher).await?;
                 }
@@ -89,9 +89,7 @@ pub async fn watch(
 }
 
 async fn replace_failed(publisher: &Publisher) -> Result<bool, WatchError> {
-    let failed = publisher.clone();
-    let replaced = tokio::task::spawn_blocking(move || failed.replace_failed()).await;
-    let reason = replaced.map_err(|error| TopicError::Fatal(error.to_string()))??;
+    let reason = blocking(publisher, Publisher::replace_failed).await?;
     if let Some(reason) = &reason {
         tracing::error!(reason, "the Kafka producer failed for good and was replaced: {reason}");
     }
@@ -100,9 +98,7 @@ async fn replace_failed(publisher: &Publisher) -> Result<bool, WatchError> {
 
 /// Once a cluster has restarted, librdkafka now and then does not find back to it (seen with 2.12).
 async fn replace_lost(publisher: &Publisher) -> Result<(), WatchError> {
-    let lost = publisher.clone();
-    let replaced = tokio::task::spawn_blocking(move || lost.replace_lost(TIMEOUT)).await;
-    if replaced.map_err(|error| TopicError::Fatal(error.to_string()))?? {
+    if blocking(publisher, |lost| lost.replace_lost(TIMEOUT)).await? {
         tracing::error!("the Kafka producer found no broker where another one does, and was replaced");
     }
     Ok(())
@@ -117,23 +113,27 @@ struct Lost {
 impl Lost {
     /// Whether it is time to ask another one.
     fn overdue(&mut self, now: Instant, reached: bool) -> bool {
-        let since = self.since.filter(|_| !reached);
-        let overdue = since.is_some_and(|since| now.saturating_duration_since(since) >= self.after);
-        self.since = if reached {
-            None
-        } else if overdue {
-            Some(now)
-        } else {
-            since.or(Some(now))
-        };
+        if reached {
+            self.since = None;
+            return false;
+        }
+        let since = self.since.get_or_insert(now);
+        let overdue = now.saturating_duration_since(*since) >= self.after;
+        if overdue {
+            *since = now;
+        }
         overdue
     }
 }
 
-async fn reach(publisher: &Publisher) -> Result<(), TopicError> {
-    let asked = publisher.clone();
-    let reached = tokio::task::spawn_blocking(move || asked.reach(TIMEOUT)).await;
-    reached.map_err(|error| TopicError::Fatal(error.to_string()))?
+/// Off the async workers, for what blocks.
+async fn blocking<T: Send + 'static>(
+    publisher: &Publisher,
+    ask: impl FnOnce(&Publisher) -> Result<T, TopicError> + Send + 'static,
+) -> Result<T, TopicError> {
+    let publisher = publisher.clone();
+    let asked = tokio::task::spawn_blocking(move || ask(&publisher)).await;
+    asked.map_err(|error| TopicError::Fatal(error.to_string()))?
 }
 
 /// Topics that nothing may be published to yet.

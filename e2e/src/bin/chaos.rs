@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use e2e::chaos::bug::{self, Bug};
 use e2e::chaos::faults::{Fault, catalogue};
 use e2e::chaos::ground::{self, Ground};
@@ -172,11 +172,8 @@ fn command(arguments: &Arguments, names: &[String], seed: u64) -> String {
     if arguments.without.iter().any(|name| !name.is_empty()) {
         more.push(format!("--without={}", arguments.without.join(",")));
     }
-    match arguments.names {
-        Names::Drawn => {}
-        Names::Always => more.push("--names=always".to_owned()),
-        Names::Never => more.push("--names=never".to_owned()),
-    }
+    let said = arguments.names.to_possible_value().filter(|_| arguments.names != Names::Drawn);
+    more.extend(said.map(|names| format!("--names={}", names.get_name())));
     if arguments.load != 25 {
         more.push(format!("--load={}", arguments.load));
     }

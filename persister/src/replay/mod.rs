@@ -127,19 +127,13 @@ impl Replay {
     /// too: while they say different things of an event, one of them is wrong, and it waits (R13).
     async fn latest(&self, batch: &[(i32, Envelope)]) -> anyhow::Result<u64> {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(10));
+        let latest = |now: u64| now.saturating_add(clock::micros(self.future_most));
         loop {
-            let ours = clock::now_micros().saturating_add(clock::micros(self.future_most));
-            let newest = batch.iter().filter_map(|(_, envelope)| envelope.birth_micros());
-            let future: Vec<_> = newest.filter(|birth| *birth > ours).collect();
-            if future.is_empty() {
-                return Ok(ours);
-            }
+            let ours = latest(clock::now_micros());
+            let births = batch.iter().filter_map(|(_, envelope)| envelope.birth_micros());
+            let Some(first) = births.filter(|birth| *birth > ours).min() else { return Ok(ours) };
             match self.table.database().now().await {
-                Ok(theirs)
-                    if future.iter().all(|birth| *birth > theirs.saturating_add(clock::micros(self.future_most))) =>
-                {
-                    return Ok(ours);
-                }
+                Ok(theirs) if first > latest(theirs) => return Ok(ours),
                 Ok(_) => tracing::warn!(
                     "the replay waits: an event is from the future by this machine's clock, and by the database's it is not: one \
                      of them is wrong"

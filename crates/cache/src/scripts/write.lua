@@ -36,8 +36,9 @@ local function repeated(record, known, fingerprint)
 end
 
 -- R5, step 5: what stands against the precondition, if anything does. A settled record of another epoch counts as absent
--- (R15). What the table still awaits nobody can compare with (k53). What is absent here may be in MySQL: only whoever holds a lease of this epoch that was given before the row was
--- looked for, and that no write and no settle has taken away since, knows that there is none (R12).
+-- (R15). What the table still awaits nobody can compare with (k53). What is absent here may be in MySQL: only whoever holds a
+-- lease of this epoch that was given before the row was looked for, and that no write and no settle has taken away since, knows
+-- that there is none (R12).
 local function unmet(k, wanted, lease)
   if redis.call('EXISTS', KEYS[k + 6]) == 1 then return {'INCOMPLETE'} end
   local held = redis.call('HMGET', KEYS[k], 'version', 'state', 'deleted', 'epoch')
