@@ -15,6 +15,7 @@ use service::{Health, Metrics, Supervisor, admin, process, schemas, serving};
 use tokio::net::TcpSocket;
 use topic::Publisher;
 
+use crate::callers::{self, Caller, Callers};
 use crate::http::{self, Front, HttpMetrics, Problem};
 use crate::parts;
 use crate::settings::Settings;
@@ -68,7 +69,12 @@ impl App {
         let front = parts::start(&settings, slot::identity(admin_address), &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
         let slot = Arc::clone(&front.writes.away.slot);
-        let http = server(&settings, front, Arc::clone(&health), HttpMetrics::new(&metrics), listener)?;
+        let callers = match &settings.callers.api_keys {
+            Some(path) => callers::supervise(path.clone(), &catalog, &metrics, &supervisor)?,
+            None => Arc::new(Callers::Anybody(Caller::anybody().into())),
+        };
+        let doors = Doors { callers, health: Arc::clone(&health), metrics: HttpMetrics::new(&metrics) };
+        let http = server(&settings, front, doors, listener)?;
         let http = serving::supervise("http", http, &supervisor);
         health.set_serving(true);
         tracing::info!(%address, admin = %admin_address, "ingest takes records");
@@ -122,21 +128,25 @@ fn listen(settings: &Settings) -> std::io::Result<TcpListener> {
     socket.listen(settings.connections_waiting_most)?.into_std()
 }
 
-fn server(
-    settings: &Settings,
-    front: Front,
+/// What every request passes, whatever its route.
+struct Doors {
+    callers: Arc<Callers>,
     health: Arc<Health>,
     metrics: HttpMetrics,
-    listener: TcpListener,
-) -> std::io::Result<Server> {
-    let (front, health) = (Arc::new(front), web::Data::from(health));
-    let connections = metrics.connections();
-    let metrics = web::Data::new(metrics);
+}
+
+fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener) -> std::io::Result<Server> {
+    let front = Arc::new(front);
+    let connections = doors.metrics.connections();
+    let (callers, health) = (web::Data::from(doors.callers), web::Data::from(doors.health));
+    let metrics = web::Data::new(doors.metrics);
     let aliases = settings.route_alias.clone();
     let app = move || {
         HttpApp::new()
             .app_data(metrics.clone())
             .app_data(health.clone())
+            .app_data(callers.clone())
+            .wrap(from_fn(http::authenticated))
             .wrap(from_fn(http::farewell))
             .wrap(from_fn(http::measured))
             .configure(http::routes(Arc::clone(&front), &aliases))

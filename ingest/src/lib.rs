@@ -4,6 +4,7 @@
 
 pub mod app;
 mod away;
+pub mod callers;
 pub mod clock;
 mod doubt;
 pub mod http;

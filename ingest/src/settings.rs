@@ -13,6 +13,7 @@ use topic::KafkaSettings;
 
 use crate::App;
 use crate::app::{HTTP_BUDGET_SECONDS, stop_budgets};
+use crate::callers::{CallerSettings, IssueKey};
 
 /// Takes records over HTTP, into Redis and the topic.
 #[derive(Clone, Debug, clap::Parser)]
@@ -32,6 +33,8 @@ pub struct Arguments {
 pub enum Command {
     /// Ask the running service of the same settings whether it is ready: exit 0 if it is, 1 if not.
     Healthcheck(AdminSettings),
+    /// Make an API key: its entry for the file of keys goes to standard output, the key itself to standard error, once.
+    ApiKey(IssueKey),
 }
 
 /// Where the service shows itself.
@@ -148,6 +151,9 @@ pub struct Settings {
     pub admin: AdminSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub callers: CallerSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub redis: RedisSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -234,7 +240,7 @@ impl Settings {
         found.demand(self.connections_most >= self.http_workers, || {
             "--connections-most must be at least --http-workers".to_owned()
         });
-        found = found.and(self.stall());
+        found = found.and(self.stall()).and(self.callers.findings(self.listen));
         found.demand(!same_port(self.listen, self.admin.admin_listen), || {
             "--listen and --admin-listen must not be the same: give them two ports".to_owned()
         });
@@ -258,7 +264,10 @@ impl Settings {
             ));
         }
         match schemas::load(&self.process.schemas_dir) {
-            Ok(catalog) => found.faults.extend(self.aliases(&catalog)),
+            Ok(catalog) => {
+                found.faults.extend(self.aliases(&catalog));
+                found.faults.extend(self.callers.file_faults(&catalog));
+            }
             Err(error) => found.faults.extend(error.faults()),
         }
         found
@@ -309,6 +318,7 @@ impl Program for Arguments {
     async fn execute(self) -> anyhow::Result<()> {
         match self.command {
             Some(Command::Healthcheck(admin)) => healthcheck::ask(admin.admin_listen).await,
+            Some(Command::ApiKey(key)) => key.issue(),
             None => App::build(self.settings)?.run_until_stopped().await,
         }
     }
@@ -357,10 +367,22 @@ mod tests {
 
     #[test]
     fn two_servers_need_two_ports() {
-        let faults =
-            |listen: &str| found(&[&format!("--listen={listen}"), "--admin-listen=127.0.0.1:9101"]).faults.len();
+        let faults = |listen: &str| {
+            found(&["--no-auth", &format!("--listen={listen}"), "--admin-listen=127.0.0.1:9101"]).faults.len()
+        };
         assert_eq!((faults("127.0.0.1:9101"), faults("0.0.0.0:9101")), (1, 1));
         assert_eq!((faults("127.0.0.2:9101"), faults("127.0.0.1:9100")), (0, 0));
+    }
+
+    #[test]
+    fn a_port_that_others_reach_asks_who_they_are_unless_it_is_told_not_to() {
+        let faults = |flags: &[&str]| found(flags).faults.join("\n");
+        assert!(faults(&["--listen=0.0.0.0:8080"]).contains("--listen 0.0.0.0:8080 is reached from other machines"));
+        assert!(faults(&["--listen=[::]:8080"]).contains("give --api-keys FILE"));
+        assert_eq!(faults(&["--listen=0.0.0.0:8080", "--no-auth"]), "");
+        assert_eq!(faults(&["--listen=[::1]:8080"]), "");
+        let fault = faults(&["--listen=0.0.0.0:8080", "--api-keys=/nowhere/keys.toml"]);
+        assert!(fault.starts_with("--api-keys /nowhere/keys.toml: "), "{fault}");
     }
 
     #[test]

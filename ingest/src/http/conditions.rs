@@ -1,6 +1,7 @@
 //! What a request says about its write beside the record: preconditions, an idempotency key, preferences. What we do not take
 //! is refused rather than ignored, except preferences, which nobody has to honour (RFC 7240).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Problem;
+use super::authenticate::caller;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -18,14 +20,13 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// Longest idempotency key in bytes, without its quotes.
 const KEY_BYTES_MOST: usize = 255;
 
-/// Who writes, as part of a key's identity. Nobody is told apart yet.
-const CALLER: &str = "";
-
 /// What the headers of a write ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     pub(super) precondition: Option<Precondition>,
     pub(super) key: Option<String>,
+    /// Whose key that is: each caller has its own.
+    pub(super) caller: Arc<str>,
     pub(super) prefer: Prefer,
 }
 
@@ -39,7 +40,8 @@ pub(super) struct Prefer {
 impl Conditions {
     pub(super) fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let headers = request.headers();
-        Ok(Self { precondition: precondition(headers)?, key: key(headers)?, prefer: prefer(headers) })
+        let caller = caller(request)?.name();
+        Ok(Self { precondition: precondition(headers)?, key: key(headers)?, caller, prefer: prefer(headers) })
     }
 
     /// The key and the request that it came with (R5). `body` as it came.
@@ -60,14 +62,17 @@ impl Conditions {
         };
         let parts = [request.method().as_str().as_bytes(), entity.as_bytes(), id.as_str().as_bytes()];
         let fingerprint = hashed(parts.into_iter().chain([wanted.as_bytes(), media, body]));
-        Some(Idempotency { key: hex(&hashed([CALLER.as_bytes(), key.as_bytes()])), fingerprint: hex(&fingerprint) })
+        Some(Idempotency {
+            key: hex::encode(hashed([self.caller.as_bytes(), key.as_bytes()])),
+            fingerprint: hex::encode(fingerprint),
+        })
     }
 
     /// The id of a record that came without one: the same for the same key, so that a request which is sent again meets its
     /// record even when the key itself is forgotten.
     pub(super) fn derived_id(&self, entity: &str) -> Option<Uuid> {
         let key = self.key.as_ref()?;
-        let hash = hashed([entity.as_bytes(), CALLER.as_bytes(), key.as_bytes()]);
+        let hash = hashed([entity.as_bytes(), self.caller.as_bytes(), key.as_bytes()]);
         let (bytes, _) = hash.split_first_chunk::<16>()?;
         Some(Uuid::new_v8(*bytes))
     }
@@ -81,10 +86,6 @@ fn hashed<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> [u8; 32] {
         hash.update(part);
     }
     hash.finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The one value of a header, without the spaces around it.

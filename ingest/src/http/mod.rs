@@ -1,5 +1,6 @@
 //! The front: routes, what a request must look like, and what a client is told.
 
+mod authenticate;
 mod body;
 mod conditions;
 mod farewell;
@@ -17,6 +18,7 @@ use actix_web::web::{self, ServiceConfig};
 use cache::Cache;
 use table::EntityTable;
 
+pub(crate) use authenticate::authenticated;
 pub(crate) use farewell::farewell;
 pub(crate) use measure::{HttpMetrics, measured};
 pub(crate) use problem::{BODIES_FULL, Problem};

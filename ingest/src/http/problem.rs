@@ -9,6 +9,7 @@ use record::{Fault, FaultCode, RecordId, Version};
 use serde_json::{Value, json};
 use service::FailureClass;
 
+use crate::callers::Right;
 use crate::intent::Refusal;
 use crate::read::ReadError;
 
@@ -26,12 +27,30 @@ pub(crate) struct Problem {
     errors: Box<[Fault]>,
     retry_after_seconds: Option<u32>,
     allow: Option<&'static str>,
+    /// How to show who one is.
+    challenge: Option<Challenge>,
     /// Whose write it was, where that must be known to send it again.
     id: Option<Box<RecordId>>,
     /// The version that the record has, or that the write has if it happened.
     version: Option<Version>,
     /// There was a key, and nobody has looked it up or kept it.
     key_unchecked: bool,
+}
+
+/// What is asked for where no known key was shown (RFC 6750).
+#[derive(Clone, Copy, Debug)]
+enum Challenge {
+    Missing,
+    Unknown,
+}
+
+impl Challenge {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => r#"Bearer realm="write-behind""#,
+            Self::Unknown => r#"Bearer realm="write-behind", error="invalid_token""#,
+        }
+    }
 }
 
 impl Problem {
@@ -46,6 +65,7 @@ impl Problem {
             errors: Box::default(),
             retry_after_seconds: None,
             allow: None,
+            challenge: None,
             id: None,
             version: None,
             key_unchecked: false,
@@ -115,6 +135,21 @@ impl Problem {
 
     pub(crate) fn condition(detail: impl Into<String>) -> Self {
         Self::new(400, "invalid-condition", "A header of the request is not valid", detail)
+    }
+
+    /// `shown`: there was something in its header, but no key that is known.
+    pub(crate) fn unauthenticated(shown: bool) -> Self {
+        let (challenge, detail) = if shown {
+            (Challenge::Unknown, "this key is not known, or not any more")
+        } else {
+            (Challenge::Missing, "send an API key: Authorization: Bearer wb_…")
+        };
+        Self { challenge: Some(challenge), ..Self::new(401, "unauthenticated", "Who asks is not known", detail) }
+    }
+
+    pub(crate) fn forbidden(right: Right) -> Self {
+        let detail = format!("the key does not open this entity to {}", right.as_str());
+        Self::new(403, "forbidden", "The key does not open this", detail)
     }
 
     pub(crate) fn id(detail: impl Into<String>) -> Self {
@@ -204,6 +239,9 @@ impl Problem {
         }
         if self.key_unchecked {
             response.insert_header(("Idempotency-Checked", "false"));
+        }
+        if let Some(challenge) = self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge.as_str())));
         }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));

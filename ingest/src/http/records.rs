@@ -11,8 +11,10 @@ use table::EntityTable;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::authenticate::caller;
 use super::conditions::{Conditions, Prefer};
 use super::{Front, Problem, body};
+use crate::callers::Right;
 use crate::intent::{Accepted, How, Intent, Wish};
 use crate::read::{self, Found};
 use crate::wait;
@@ -67,7 +69,7 @@ pub(super) async fn delete(front: Data<Front>, request: HttpRequest) -> Answer {
 
 /// `GET /{entity}/{id}`; for `HEAD` the same without its body, which the server leaves out.
 pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
-    let table = front.table(segment(&request, "entity"))?;
+    let table = front.opened(&request, segment(&request, "entity"), Right::Read)?;
     let id = record_id(segment(&request, "id"))?;
     let until = Instant::now() + front.writes.answer_deadline;
     let read::Answer { source, found } = read::read(&front.cache, table, &id, until).await?;
@@ -90,7 +92,8 @@ pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
 
 /// Whether the path's entity is one, before anything else is said about the path. An alias names none.
 pub(super) fn known(front: &Front, request: &HttpRequest) -> Result<(), Problem> {
-    request.match_info().get("entity").map_or(Ok(()), |name| front.table(name).map(drop))
+    let Some(name) = request.match_info().get("entity") else { return Ok(()) };
+    if caller(request)?.sees(name) { front.table(name).map(drop) } else { Err(Problem::forbidden(Right::Read)) }
 }
 
 impl Front {
@@ -101,8 +104,13 @@ impl Front {
         })
     }
 
+    /// The entity's table, to a caller that may do this with it. To others it makes no difference whether it is there.
+    fn opened(&self, request: &HttpRequest, name: &str, right: Right) -> Result<&EntityTable, Problem> {
+        if caller(request)?.may(right, name) { self.table(name) } else { Err(Problem::forbidden(right)) }
+    }
+
     async fn post(&self, name: &str, request: &HttpRequest, payload: Payload) -> Result<Done, Problem> {
-        let table = self.table(name)?;
+        let table = self.opened(request, name, Right::Write)?;
         let mut conditions = Conditions::of(request)?;
         if let Some(Precondition::Match(_)) = conditions.precondition {
             return Err(Problem::condition("POST takes no If-Match: replace a record with PUT"));
@@ -122,7 +130,7 @@ impl Front {
     }
 
     async fn put(&self, name: &str, id: &str, request: &HttpRequest, payload: Payload) -> Result<Done, Problem> {
-        let table = self.table(name)?;
+        let table = self.opened(request, name, Right::Write)?;
         let id = record_id(id)?;
         let conditions = Conditions::of(request)?;
         let body = self.body(request, payload).await?;
@@ -134,7 +142,7 @@ impl Front {
     }
 
     async fn delete(&self, name: &str, id: &str, request: &HttpRequest) -> Result<Done, Problem> {
-        let table = self.table(name)?;
+        let table = self.opened(request, name, Right::Write)?;
         let id = record_id(id)?;
         let conditions = Conditions::of(request)?;
         let wish = Wish { content: Content::Tombstone, change: table.entity().change(None) };

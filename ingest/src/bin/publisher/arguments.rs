@@ -11,8 +11,10 @@ use anyhow::{Context, ensure};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use record::{Entity, Field};
+use reqwest::header::HeaderValue;
 use service::schemas;
 
+use crate::client;
 use crate::rows::Format;
 
 const EXAMPLES: &str = "\
@@ -51,6 +53,8 @@ pub(crate) struct FileRequest {
     pub(crate) entity: Arc<Entity>,
     /// Without a slash at its end.
     pub(crate) ingest_url: String,
+    /// What every request shows.
+    pub(crate) authorization: Option<HeaderValue>,
     /// `None` is standard input.
     pub(crate) file: Option<PathBuf>,
     pub(crate) format: Format,
@@ -121,6 +125,7 @@ fn common() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Writes records through ingest")
         .arg(Arg::new("named").value_name("ENTITY").help("What kind of records; instead of --entity"))
+        .args(client::key_flags())
         .arg(arg("ingest-url", "http://127.0.0.1:8080", "Where ingest takes records").env("INGEST_URL"))
         .arg(
             arg("schemas-dir", "schemas", "The folder with <entity>/v<N>.avsc and ids.json")
@@ -194,7 +199,7 @@ pub(crate) fn ingest_url(matches: &ArgMatches) -> anyhow::Result<String> {
     let url = url.context("--ingest-url: expected such as http://127.0.0.1:8080")?;
     ensure!(url.scheme() == "http", "--ingest-url: only http:// is known, as ingest has no TLS of its own");
     let anonymous = url.username().is_empty() && url.password().is_none();
-    ensure!(anonymous, "--ingest-url: a user or a password is of no use, since ingest asks for none; leave them out");
+    ensure!(anonymous, "--ingest-url: ingest knows no users and passwords, but keys: --api-key");
     Ok(text.trim_end_matches('/').to_owned())
 }
 
@@ -214,6 +219,7 @@ fn file_request(entity: Arc<Entity>, matches: &ArgMatches) -> anyhow::Result<Fil
     Ok(FileRequest {
         entity,
         ingest_url: ingest_url(matches)?,
+        authorization: client::authorization(matches)?,
         file,
         format: format.context("--file: its name does not say what it is; add --format ndjson or --format csv")?,
         state_file,

@@ -19,7 +19,7 @@ pub(crate) fn run(request: FileRequest) -> anyhow::Result<Exit> {
     let mut lines = Lines::of(&source, request.format, &request.entity)?;
     let mut book = open_book(&request, &source)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ingest = Ingest::new(&request.ingest_url, request.entity.name(), request.concurrency, request.retry_for)?;
+    let ingest = Ingest::new(&request)?;
     runtime.block_on(ingest.greet())?;
     book.begin()?;
     if book.done() != Place::START {

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod book;
+mod client;
 mod columns;
 mod convert;
 mod digest;

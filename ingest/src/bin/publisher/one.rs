@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::arguments::{flag, flag_id, ingest_url, setting};
+use crate::client;
 use crate::convert::value;
 
 const POLL: Duration = Duration::from_millis(20);
@@ -20,7 +21,7 @@ pub(crate) fn run(entity: &Entity, matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 async fn publish(entity: &Entity, matches: &ArgMatches) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
+    let client = client::builder(client::authorization(matches)?).timeout(Duration::from_secs(10)).build()?;
     let url = ingest_url(matches)?;
     let response = client
         .post(format!("{url}/{}", entity.name()))

@@ -12,6 +12,8 @@ use service::Backoff;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::arguments::FileRequest;
+use crate::client;
 use crate::failed::Refused;
 
 /// Longer than ingest takes to say that it cannot.
@@ -52,12 +54,15 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    /// For so many requests at once.
+    /// As the command line says.
     ///
     /// # Errors
     /// No client for want of resources.
-    pub(crate) fn new(ingest_url: &str, entity: &str, at_once: usize, retry_for: Duration) -> anyhow::Result<Self> {
-        let client = Client::builder().timeout(ANSWER_DEADLINE).pool_max_idle_per_host(at_once).build()?;
+    pub(crate) fn new(request: &FileRequest) -> anyhow::Result<Self> {
+        let FileRequest { ingest_url, entity, authorization, concurrency: at_once, retry_for, .. } = request;
+        let (entity, at_once, retry_for) = (entity.name(), *at_once, *retry_for);
+        let client =
+            client::builder(authorization.clone()).timeout(ANSWER_DEADLINE).pool_max_idle_per_host(at_once).build()?;
         let (url, stopping) = (format!("{ingest_url}/{entity}"), CancellationToken::new());
         let (last_written, waiting, trouble) = (Cell::new(Instant::now()), Cell::new(0), RefCell::default());
         Ok(Self { client, url, retry_for, stopping, last_written, waiting, trouble })
@@ -70,7 +75,7 @@ impl Ingest {
     pub(crate) async fn greet(&self) -> anyhow::Result<()> {
         let asked = self.client.request(Method::OPTIONS, &self.url).send().await;
         let answer = asked.with_context(|| format!("ingest does not answer at {} (--ingest-url)", self.url))?;
-        if answer.status() == StatusCode::NOT_FOUND {
+        if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let problem: Value = answer.json().await.unwrap_or_default();
             let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("is --ingest-url that of ingest?");
             bail!("ingest does not take records at {}: {detail}", self.url);
@@ -170,7 +175,10 @@ async fn read(answer: Response) -> Attempt {
 fn is_worth_a_retry(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::REQUEST_TIMEOUT
+        // No line is at fault for them: its key may come back.
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::REQUEST_TIMEOUT
             | StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
