@@ -52,7 +52,7 @@ pub(crate) enum How {
 }
 
 /// Why a write was not accepted. Nothing happened, except perhaps after the last two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     ClocksDisagree,
     Quiet,

@@ -6,8 +6,7 @@ use service::metrics::CALL_SECONDS;
 use service::{Metrics, clock};
 use strum::IntoEnumIterator;
 
-use crate::http::{BODIES_FULL, Problem};
-use crate::intent::Refusal;
+use crate::http::ProblemKind;
 
 /// See the help texts.
 #[derive(Clone, Debug)]
@@ -112,12 +111,11 @@ impl IngestMetrics {
                     self.accepted.with_label_values(&[entity, op, state]);
                 }
             }
-            self.rejected.with_label_values(&[entity, BODIES_FULL]);
             self.dead_letters.with_label_values(&[entity, Reason::TooLarge.as_str()]);
             self.replays.with_label_values(&[entity]);
             self.past_cache.with_label_values(&[entity]);
-            for refusal in Refusal::iter() {
-                self.rejected.with_label_values(&[entity, Problem::from(refusal).kind()]);
+            for kind in ProblemKind::iter() {
+                self.rejected.with_label_values(&[entity, kind.as_str()]);
             }
         }
         for outcome in ["published", "failed", "refused", "dead"] {

@@ -1,0 +1,54 @@
+//! The answer to a write that was accepted.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use cache::State;
+use record::RecordId;
+use serde_json::json;
+
+use super::conditions::Conditions;
+use crate::intent::{Accepted, How};
+
+/// A write that was accepted, and what its request had asked for.
+pub(super) struct Done {
+    pub(super) id: RecordId,
+    pub(super) accepted: Accepted,
+    pub(super) conditions: Conditions,
+}
+
+impl Done {
+    /// 202: it is not finished yet.
+    pub(super) fn status(&self, persisted: StatusCode) -> StatusCode {
+        if self.accepted.state == State::Persisted { persisted } else { StatusCode::ACCEPTED }
+    }
+
+    pub(super) fn headers(&self, answer: &mut HttpResponseBuilder) {
+        let Accepted { version, state, how } = self.accepted;
+        answer
+            .insert_header((header::ETAG, format!("\"{version}\"")))
+            .insert_header(("Write-Behind-State", state.as_str()));
+        match how {
+            How::Replayed => {
+                answer.insert_header(("Idempotent-Replayed", "true"));
+            }
+            // The record was there; whether it is what this request asks for, only its key could have told.
+            How::Found => {
+                answer.insert_header(("Idempotent-Replayed", "true")).insert_header(("Idempotency-Checked", "false"));
+            }
+            How::Past if self.conditions.key.is_some() => {
+                answer.insert_header(("Idempotency-Checked", "false"));
+            }
+            How::New | How::Past => {}
+        }
+        if let Some(preferred) = self.conditions.prefer.state.filter(|preferred| *preferred <= state) {
+            answer.insert_header(("Preference-Applied", format!("state={}", preferred.as_str())));
+        }
+    }
+
+    pub(super) fn answer(&self, mut answer: HttpResponseBuilder) -> HttpResponse {
+        self.headers(&mut answer);
+        let Accepted { version, state, .. } = self.accepted;
+        answer.json(json!({ "id": self.id.as_str(), "version": version.get(), "state": state.as_str() }))
+    }
+}

@@ -1,0 +1,234 @@
+//! Errors as RFC 9457 problem details. A closed set, each with a stable type; never a value of the client's, never an
+//! inside of ours.
+
+mod kind;
+mod refused;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use record::{Fault, FaultCode, RecordId, Version};
+use serde_json::{Map, Value, json};
+
+pub(crate) use kind::Kind;
+
+use crate::callers::Right;
+use crate::intent::Refusal;
+
+/// When to try again where what is away may be back, or room free, at any moment.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// What a client is told when its request was not done.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    kind: Kind,
+    detail: Box<str>,
+    errors: Box<[Fault]>,
+    allow: Option<&'static str>,
+    /// How to show who one is.
+    challenge: Option<Challenge>,
+    /// Whose write it was, where that must be known to send it again.
+    id: Option<Box<RecordId>>,
+    /// The version that the record has, or that the write has if it happened.
+    version: Option<Version>,
+    /// There was a key, and nobody has looked it up or kept it.
+    key_unchecked: bool,
+}
+
+/// What is asked for where no known key was shown (RFC 6750).
+#[derive(Clone, Copy, Debug)]
+enum Challenge {
+    Missing,
+    Unknown,
+}
+
+impl Challenge {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => r#"Bearer realm="write-behind""#,
+            Self::Unknown => r#"Bearer realm="write-behind", error="invalid_token""#,
+        }
+    }
+}
+
+impl Problem {
+    fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let detail = detail.into().into_boxed_str();
+        Self {
+            kind,
+            detail,
+            errors: Box::default(),
+            allow: None,
+            challenge: None,
+            id: None,
+            version: None,
+            key_unchecked: false,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn record(errors: Vec<Fault>) -> Self {
+        let malformed = errors.iter().any(|fault| fault.code == FaultCode::Syntax);
+        let problem = if malformed {
+            Self::new(Kind::MalformedJson, "correct the body as `errors` says")
+        } else {
+            let detail = format!("{} fault(s), each with its place in `errors`; nothing was written", errors.len());
+            Self::new(Kind::InvalidRecord, detail)
+        };
+        Self { errors: errors.into(), ..problem }
+    }
+
+    pub(crate) fn event_too_large(most: usize) -> Self {
+        let detail =
+            format!("as an event it would have more than {most} bytes (--event-bytes-most); nothing was written");
+        Self::new(Kind::EventTooLarge, detail)
+    }
+
+    /// A write that was not accepted. Where it may have happened all the same, the answer names its id, and its version where
+    /// that is known.
+    pub(crate) fn write(refusal: Refusal, id: &RecordId) -> Self {
+        let unknown = matches!(refusal, Refusal::OutcomeUnknown(_) | Refusal::KeyNotKept(_));
+        Self { id: unknown.then(|| Box::new(id.clone())), ..Self::from(refusal) }
+    }
+
+    pub(crate) fn condition(detail: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidCondition, detail)
+    }
+
+    /// `shown`: there was something in its header, but no key that is known.
+    pub(crate) fn unauthenticated(shown: bool) -> Self {
+        let (challenge, detail) = if shown {
+            (Challenge::Unknown, "this key is not known, or not any more")
+        } else {
+            (Challenge::Missing, "send an API key: Authorization: Bearer wb_…")
+        };
+        Self { challenge: Some(challenge), ..Self::new(Kind::Unauthenticated, detail) }
+    }
+
+    pub(crate) fn forbidden(right: Right) -> Self {
+        Self::new(Kind::Forbidden, format!("the key does not open this entity to {}", right.as_str()))
+    }
+
+    pub(crate) fn id(detail: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidId, detail)
+    }
+
+    pub(crate) fn ids_differ() -> Self {
+        let detail = "leave it out, or repeat the path's".to_owned();
+        let fault = Fault { pointer: "/id".to_owned(), code: FaultCode::Format, detail };
+        Self { errors: Box::new([fault]), ..Self::new(Kind::IdsDiffer, "the path names the record") }
+    }
+
+    pub(crate) fn unknown_entity(known: &[&str]) -> Self {
+        Self::new(Kind::UnknownEntity, format!("there is no such entity; known are: {}", known.join(", ")))
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(Kind::NotFound, "there is no such record")
+    }
+
+    pub(crate) fn no_route() -> Self {
+        Self::new(Kind::NoRoute, "the routes are /{entity} and /{entity}/{id}")
+    }
+
+    /// For a resource's other methods.
+    pub(crate) fn method(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, format!("allowed here: {allow}")) }
+    }
+
+    pub(crate) fn media_type() -> Self {
+        Self::new(Kind::UnsupportedMediaType, "send Content-Type: application/json")
+    }
+
+    pub(crate) fn encoding() -> Self {
+        Self::new(Kind::UnsupportedEncoding, "send the body without Content-Encoding")
+    }
+
+    pub(crate) fn too_large(most: usize) -> Self {
+        Self::new(Kind::BodyTooLarge, format!("the most is {most} bytes (--body-bytes-most)"))
+    }
+
+    pub(crate) fn bodies_full() -> Self {
+        let detail = "the bodies of the requests in progress fill their room (--bodies-bytes-most); nothing was written, try \
+                      again after the time given";
+        Self::new(Kind::BodiesFull, detail)
+    }
+
+    pub(crate) fn slow_body() -> Self {
+        Self::new(Kind::SlowBody, "send the body without pauses, or a smaller one")
+    }
+
+    pub(crate) fn broken_body() -> Self {
+        Self::new(Kind::BrokenBody, "the connection or its framing broke")
+    }
+
+    /// The members of the problem, with its status among them.
+    pub(crate) fn members(&self) -> Map<String, Value> {
+        let mut body = Map::new();
+        body.insert("type".to_owned(), self.kind.uri().into());
+        body.insert("title".to_owned(), self.kind.title().into());
+        body.insert("status".to_owned(), self.kind.status().as_u16().into());
+        body.insert("detail".to_owned(), (*self.detail).into());
+        if !self.errors.is_empty() {
+            let fault = |f: &Fault| json!({ "pointer": f.pointer, "code": f.code.as_str(), "detail": f.detail });
+            body.insert("errors".to_owned(), self.errors.iter().map(fault).collect());
+        }
+        if let Some(id) = &self.id {
+            body.insert("id".to_owned(), id.as_str().into());
+        }
+        if let Some(version) = self.version {
+            body.insert("version".to_owned(), version.get().into());
+        }
+        body
+    }
+
+    pub(crate) fn response(&self) -> HttpResponse {
+        let status = self.kind.status();
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/problem+json");
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        if let Some(version) = self.version.filter(|_| status == StatusCode::PRECONDITION_FAILED) {
+            response.insert_header((header::ETAG, format!("\"{version}\"")));
+        }
+        if self.key_unchecked {
+            response.insert_header(("Idempotency-Checked", "false"));
+        }
+        if let Some(challenge) = self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge.as_str())));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
+        }
+        response.body(Value::Object(self.members()).to_string())
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind.status().as_u16(), self.kind.as_str())
+    }
+}
+
+impl actix_web::ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response()
+    }
+}
+
+impl Responder for Problem {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        self.response()
+    }
+}
