@@ -7,6 +7,7 @@ use record::{Change, Entity, RecordId, Version};
 use table::EntityTable;
 
 use crate::away::Kind;
+use crate::turns::Turn;
 
 /// What a client wants to be true.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub(crate) struct Intent {
     pub(crate) trace: Option<String>,
     pub(crate) precondition: Option<Precondition>,
     pub(crate) idempotency: Option<Idempotency>,
+    /// Its content was made of what the record was (R9): the same request would make another of it now.
+    pub(crate) merged: bool,
+    /// Kept until the script has run.
+    pub(crate) turn: Option<Turn>,
     /// What the answer is to rest on, where the client has said so.
     pub(crate) prefers: Option<State>,
 }

@@ -6,7 +6,9 @@ pub mod app;
 mod away;
 pub mod callers;
 pub mod clock;
+mod current;
 mod doubt;
+mod fate;
 pub mod http;
 mod intent;
 mod lag;
@@ -20,6 +22,7 @@ mod rounds;
 pub mod settings;
 mod slot;
 mod sweep;
+mod turns;
 mod wait;
 mod write;
 

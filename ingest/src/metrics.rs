@@ -24,6 +24,7 @@ pub(crate) struct IngestMetrics {
     pub(crate) acknowledge: Histogram,
     pub(crate) version_lead: Gauge,
     pub(crate) replays: IntCounterVec,
+    pub(crate) merged_again: IntCounterVec,
     pub(crate) past_cache: IntCounterVec,
     pub(crate) instance_slot: IntGauge,
     pub(crate) headroom: GaugeVec,
@@ -32,6 +33,7 @@ pub(crate) struct IngestMetrics {
 impl IngestMetrics {
     /// Series exist from the start, so that a rate over the first refusal is no surprise.
     pub(crate) fn new(metrics: &Metrics, catalog: &Catalog) -> Self {
+        let by_entity = |name, help| metrics.counter_vec(name, help, &["entity"]);
         let this = Self {
             accepted: metrics.counter_vec(
                 "accepted_total",
@@ -84,15 +86,14 @@ impl IngestMetrics {
                 "version_lead_seconds",
                 "How far the newest version is ahead of this machine's clock: grows when a clock was set back",
             ),
-            replays: metrics.counter_vec(
+            replays: by_entity(
                 "idempotent_replays_total",
                 "Writes answered with what the first request of their idempotency key got",
-                &["entity"],
             ),
-            past_cache: metrics.counter_vec(
+            merged_again: by_entity("merged_again_total", "Patches merged again, since others had written the record"),
+            past_cache: by_entity(
                 "past_cache_total",
                 "Writes answered `logged` that went past the cache, since it was away or did not answer",
-                &["entity"],
             ),
             instance_slot: metrics.gauge(
                 "instance_slot",
@@ -113,6 +114,7 @@ impl IngestMetrics {
             }
             self.dead_letters.with_label_values(&[entity, Reason::TooLarge.as_str()]);
             self.replays.with_label_values(&[entity]);
+            self.merged_again.with_label_values(&[entity]);
             self.past_cache.with_label_values(&[entity]);
             for kind in ProblemKind::iter() {
                 self.rejected.with_label_values(&[entity, kind.as_str()]);

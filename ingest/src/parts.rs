@@ -23,6 +23,7 @@ use crate::rounds::Rounds;
 use crate::settings::{CacheAway, Settings};
 use crate::slot::InstanceSlot;
 use crate::sweep::Sweep;
+use crate::turns::Turns;
 use crate::write::WritePath;
 
 /// Acknowledgements in one script call.
@@ -57,8 +58,7 @@ pub(crate) fn start(
     supervise_writer(writer.with_pulse(supervisor.pulse("write")), supervisor);
     supervise_acknowledgements(cache.clone(), acknowledgements, counted.clone(), supervisor);
     let lag = supervise_lag(settings, topics, &cache, (metrics, &counted), supervisor);
-    let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
-    let tables: BTreeMap<_, _> = catalog.iter().map(|entity| (entity.name().to_owned(), table(entity))).collect();
+    let tables = tables(catalog, &database);
     let relay = Relay {
         cache: cache.clone(),
         publisher: publisher.clone(),
@@ -69,8 +69,7 @@ pub(crate) fn start(
         after: settings.relay_after_ms,
         metrics: counted.clone(),
     };
-    let rounds = rounds(settings, relay, tables.clone(), (mysql.clone(), database.clone()), lag);
-    supervisor.spawn("rounds", rounds.run(supervisor.stopping(), supervisor.pulse("rounds")));
+    supervise_rounds(settings, relay, &tables, (&mysql, &database), &lag, supervisor);
     let bodies = Room::new(settings.bodies_bytes_most);
     show_depths(metrics, &queue, &acknowledged, &bodies);
     publisher.show(metrics);
@@ -103,6 +102,9 @@ pub(crate) fn start(
         entities: tables,
         writes,
         cache,
+        lag,
+        turns: Turns::new(),
+        grace: settings.incomplete_grace_ms,
         body_bytes_most: settings.body_bytes_most,
         bodies,
         body_deadline: settings.body_deadline_ms,
@@ -111,30 +113,45 @@ pub(crate) fn start(
     })
 }
 
+/// By entity.
+fn tables(catalog: &Catalog, database: &Database) -> BTreeMap<String, EntityTable> {
+    let table = |entity: &Arc<record::Entity>| EntityTable::new(database.clone(), Arc::clone(entity));
+    catalog.iter().map(|entity| (entity.name().to_owned(), table(entity))).collect()
+}
+
 /// R10, R11, R16: what repairs.
-fn rounds(
+fn supervise_rounds(
     settings: &Settings,
     relay: Relay,
-    tables: BTreeMap<String, EntityTable>,
-    (mysql, database): (Dependency, Database),
-    lag: LagMetrics,
-) -> Rounds {
+    tables: &BTreeMap<String, EntityTable>,
+    (mysql, database): (&Dependency, &Database),
+    lag: &LagMetrics,
+    supervisor: &Supervisor,
+) {
     let (cache, metrics, catalog) = (relay.cache.clone(), relay.metrics.clone(), Arc::clone(&relay.catalog));
     let relay = Arc::new(relay);
     let sweep = Sweep {
         cache: cache.clone(),
         relay: Arc::clone(&relay),
-        tables,
+        tables: tables.clone(),
         kafka_settings: settings.kafka.clone(),
         lag: lag.clone(),
-        mysql,
+        mysql: mysql.clone(),
         after: settings.sweep_after_ms,
         metrics: metrics.clone(),
         seen: HashMap::new(),
     };
-    let doubts =
-        Doubts { cache, lag, catalog, database, grace: settings.incomplete_grace_ms, metrics, watched: HashMap::new() };
-    Rounds { relay, sweep, doubts }
+    let doubts = Doubts {
+        cache,
+        lag: lag.clone(),
+        catalog,
+        database: database.clone(),
+        grace: settings.incomplete_grace_ms,
+        metrics,
+        watched: HashMap::new(),
+    };
+    let rounds = Rounds { relay, sweep, doubts };
+    supervisor.spawn("rounds", rounds.run(supervisor.stopping(), supervisor.pulse("rounds")));
 }
 
 /// Every reading of Redis' clock is handed to the watch.

@@ -1,12 +1,17 @@
 //! THE read path (PROTOCOL R12): the cache, else the row, and the row into the cache under a lease.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache::{Cache, CacheError, Cached, Content, Entry, Lease, Looked, State};
 use record::{Change, Entity, RecordId, StoredFault, Version};
 use service::FailureClass;
 use table::{EntityTable, StoredRow, TableError};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// Between two looks for a version that is not there yet.
+const FIRST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_millis(250);
 
 /// What a client is told of a record.
 #[derive(Debug)]
@@ -51,8 +56,8 @@ pub(crate) enum ReadError {
 /// What a precondition is decided on, once the cache has missed it.
 #[derive(Debug)]
 pub(crate) enum Brought {
-    /// The row is in the cache, if nobody was faster.
-    Here,
+    /// In the cache; or in its row, which is in the cache now if nobody was faster.
+    Here(Cached),
     /// There is no row, and there was nothing in the cache when it gave the lease; without one the cache is in doubt.
     Nowhere(Option<Lease>),
     /// Redis keeps no lease.
@@ -98,6 +103,37 @@ pub(crate) async fn read(
     Ok(Answer { source, found: Some(shown(entity, cached)?) })
 }
 
+/// The same, once it is no older than `least`; `None`: it was not until `until`. What is nowhere is as new as the mark up to which
+/// such records were purged.
+///
+/// # Cancellation
+/// As of [`read`].
+pub(crate) async fn read_at_least(
+    cache: &Cache,
+    table: &EntityTable,
+    id: &RecordId,
+    least: Version,
+    until: Instant,
+) -> Result<Option<Answer>, ReadError> {
+    let mut pause = FIRST;
+    loop {
+        let answer = read(cache, table, id, until).await?;
+        let version = match &answer.found {
+            Some(found) => found.version,
+            None => table.held(std::slice::from_ref(id)).await?.first().copied().unwrap_or_default(),
+        };
+        if version >= least {
+            return Ok(Some(answer));
+        }
+        let now = Instant::now();
+        if now >= until {
+            return Ok(None);
+        }
+        sleep_until(until.min(now + pause)).await;
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
 /// `None`: Redis is away.
 async fn look(cache: &Cache, entity: &Entity, id: &RecordId, until: Instant) -> Result<Option<Looked>, ReadError> {
     loop {
@@ -120,14 +156,15 @@ async fn look(cache: &Cache, entity: &Entity, id: &RecordId, until: Instant) -> 
 pub(crate) async fn bring(cache: &Cache, table: &EntityTable, id: &RecordId) -> Result<Brought, ReadError> {
     let entity = table.entity();
     let lease = match cache.look(entity.name(), id).await.map_err(ReadError::Cache)? {
-        Looked::Hit(_) => return Ok(Brought::Here),
+        Looked::Hit(cached) => return Ok(Brought::Here(cached)),
         Looked::Miss(None) => return Ok(Brought::Nowhere(None)),
         Looked::Miss(Some(lease)) => lease,
         Looked::Unleased(class) => return Ok(Brought::Unleased(class)),
     };
     let Some(row) = table.select(id).await? else { return Ok(Brought::Nowhere(Some(lease))) };
-    fill(cache, &lease, entry(entity, id, &persisted(entity, row))).await;
-    Ok(Brought::Here)
+    let cached = persisted(entity, row);
+    fill(cache, &lease, entry(entity, id, &cached)).await;
+    Ok(Brought::Here(cached))
 }
 
 /// Only under the lease; and not at all is no harm.
@@ -169,7 +206,7 @@ pub(crate) fn change(entity: &Entity, content: Content) -> Option<Change<'static
 }
 
 /// In the newest shape, whichever version of the schema wrote it.
-fn shown(entity: &Arc<Entity>, cached: Cached) -> Result<Found, StoredFault> {
+pub(crate) fn shown(entity: &Arc<Entity>, cached: Cached) -> Result<Found, StoredFault> {
     let Cached { version, state, content } = cached;
     let json = match content {
         Content::Tombstone => None,

@@ -106,7 +106,7 @@ pub struct Settings {
     #[arg(long, env = "INCOMPLETE_GRACE_MS", default_value = "30000", value_parser = millis)]
     pub incomplete_grace_ms: Duration,
 
-    /// Longest wait that `Prefer: wait` is granted, in seconds.
+    /// Longest wait that `Prefer: wait` and `Min-Version` are granted, in seconds.
     #[arg(long, env = "WAIT_MOST_S", default_value = "10", value_parser = seconds)]
     pub wait_most_s: Duration,
 

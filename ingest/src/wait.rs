@@ -1,41 +1,58 @@
-//! `Prefer: wait`: waiting until MySQL holds a version. The cache learns of it from the settle; where it knows nothing of the
-//! version any more, or cannot be asked, the row answers.
+//! `Prefer: wait`: waiting until MySQL holds a version, or has refused it. The cache learns of it from the settle; where it knows
+//! nothing of the version any more, or cannot be asked, the database answers.
 
 use std::time::Duration;
 
 use cache::{Cache, State};
 use record::{RecordId, Version};
-use table::EntityTable;
+use table::{EntityTable, Letter};
 use tokio::time::{Instant, sleep_until};
 
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(250);
 
-/// Whether the version, or a newer one, is persisted by `until`.
+/// What a wait has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// It has come this far, when last looked at.
+    State(State),
+    /// The table refused it.
+    Dead(Letter),
+}
+
+/// Looks until the version is persisted, or a newer one over it, or it is a dead letter, or `until`; once at least. `state` is how
+/// far it had come before.
 pub(crate) async fn persisted(
     cache: &Cache,
     table: &EntityTable,
     id: &RecordId,
-    version: Version,
+    (version, mut state): (Version, State),
     until: Instant,
-) -> bool {
+) -> Waited {
     let mut pause = FIRST;
     loop {
-        if holds(cache, table, id, version).await {
-            return true;
+        match look(cache, table, id, version).await {
+            Some(Waited::State(seen)) => state = state.max(seen),
+            Some(dead @ Waited::Dead(_)) => return dead,
+            None => {}
         }
-        if Instant::now() + pause >= until {
-            return false;
+        let now = Instant::now();
+        if state == State::Persisted || now >= until {
+            return Waited::State(state);
         }
-        sleep_until(Instant::now() + pause).await;
+        sleep_until(until.min(now + pause)).await;
         pause = (pause * 2).min(LONGEST);
     }
 }
 
-async fn holds(cache: &Cache, table: &EntityTable, id: &RecordId, version: Version) -> bool {
+/// What stands over it in the cache may stand over a dead letter, so that only its own version there needs no second word.
+async fn look(cache: &Cache, table: &EntityTable, id: &RecordId, version: Version) -> Option<Waited> {
     match cache.state(table.entity().name(), id).await {
-        Ok(Some((known, State::Persisted))) if known >= version => true,
-        Ok(Some((known, _))) if known == version => false,
-        _ => table.select(id).await.is_ok_and(|row| row.is_some_and(|row| row.version >= version)),
+        Ok(Some((known, state))) if known == version => Some(Waited::State(state)),
+        _ => {
+            let known = table.fate(id, version).await.ok()?;
+            let there = known.row.is_some_and(|row| row.version >= version);
+            known.letter.map(Waited::Dead).or_else(|| there.then_some(Waited::State(State::Persisted)))
+        }
     }
 }

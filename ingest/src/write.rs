@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Cache, CacheError, Content, Lease, Logged, Precondition, State, WriteQueue, Written};
+use cache::{Cache, CacheError, Content, Logged, Precondition, State, WriteQueue, Written};
 use record::Version;
-use service::{Backoff, Dependency, FailureClass, clock};
+use service::{Backoff, Dependency, clock};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use topic::{KafkaSettings, Publisher};
@@ -19,7 +19,7 @@ use crate::clock::{ClockWatch, Verdict};
 use crate::intent::{Accepted, How, Intent, Refusal};
 use crate::metrics::IngestMetrics;
 use crate::publish::Fate;
-use crate::read::{self, Brought, ReadError};
+use crate::read::{self, Brought};
 
 /// Everything that a write passes through. One per process, shared by its handlers.
 #[derive(Debug)]
@@ -51,12 +51,18 @@ impl WritePath {
     /// # Cancellation
     /// Once the script has run the record is in the outbox, and the relay publishes what this handler does not.
     pub(crate) async fn write(&self, intent: Intent) -> Result<Accepted, Refusal> {
-        let deadline = Instant::now() + self.answer_deadline;
+        self.write_until(intent, Instant::now() + self.answer_deadline).await
+    }
+
+    /// The same, for one of several tries (R9).
+    pub(crate) async fn write_until(&self, mut intent: Intent, deadline: Instant) -> Result<Accepted, Refusal> {
         let insists = intent.prefers == Some(State::Logged);
         if insists && !self.kafka.is_up() {
             return Err(Refusal::TopicAway);
         }
-        let accepted = match self.store(&intent, deadline).await? {
+        let stored = self.store(&intent, deadline).await?;
+        intent.turn = None;
+        let accepted = match stored {
             Stored::New(version) => {
                 let state = self.log(intent, version, deadline).await;
                 Accepted { version, state, how: How::New }
@@ -105,7 +111,10 @@ impl WritePath {
                         None => contended = Some(Backoff::new(Duration::from_millis(4), Duration::from_millis(200))),
                         Some(backoff) => tokio::time::sleep(backoff.next(rand::random())).await,
                     }
-                    nowhere = self.bring(intent).await?;
+                    nowhere = match self.bring(&intent.table, &intent.id).await? {
+                        Brought::Nowhere(lease) => lease,
+                        Brought::Here(_) | Brought::Unleased(_) => None,
+                    };
                 }
                 Ok(Written::Late) => {}
                 Ok(Written::StaleEpoch) if !met_again => met_again = true,
@@ -130,21 +139,6 @@ impl WritePath {
         match intent.kind() {
             Kind::Keyed => timeout_at(deadline, self.cache.is_there()).await.map_err(|_| Refusal::CacheAway),
             Kind::Plain | Kind::Conditional => Ok(false),
-        }
-    }
-
-    /// R12, for a precondition: the row into the cache; or the lease under which there is none, with which the script
-    /// believes that the record is nowhere for as long as no write and no settle has taken it away.
-    async fn bring(&self, intent: &Intent) -> Result<Option<Lease>, Refusal> {
-        match read::bring(&self.cache, &intent.table, &intent.id).await {
-            Ok(Brought::Here) => Ok(None),
-            Ok(Brought::Nowhere(lease)) => Ok(lease),
-            Ok(Brought::Unleased(FailureClass::Saturated)) => Err(Refusal::Full),
-            Ok(Brought::Unleased(_)) | Err(ReadError::Cache(_)) => Err(Refusal::CacheAway),
-            Err(error) => {
-                tracing::debug!(%error, "a precondition's row");
-                Err(Refusal::RowUnknown)
-            }
         }
     }
 
@@ -175,6 +169,12 @@ impl WritePath {
     /// it (`k50`). So its own event counts, and without its acknowledgement nothing can be said: no relay sends it any more.
     async fn overtaken(&self, mut intent: Intent, version: Version, deadline: Instant) -> Result<State, Refusal> {
         self.metrics.replays.with_label_values(&[intent.entity().name()]).inc();
+        if intent.merged {
+            // R9: merged now it would be another content. The row may say what the cache cannot.
+            let held = intent.table.held(std::slice::from_ref(&intent.id)).await.unwrap_or_default();
+            let persisted = held.first().is_some_and(|held| *held >= version);
+            return if persisted { Ok(State::Persisted) } else { Err(Refusal::OutcomeUnknown(Some(version))) };
+        }
         // Nothing is cached that could be answered without waiting.
         intent.prefers = None;
         match self.log(intent, version, deadline).await {

@@ -89,6 +89,8 @@ pub enum Precondition {
     NoneMatch,
     /// Nothing was ever there that is still known of, not even a deleted record.
     Unused,
+    /// Its idempotency key is known, so that there is an answer already: with it nothing is ever written.
+    Known,
 }
 
 /// An idempotency key and the request that it came with, both as hashes in hexadecimal.

@@ -364,6 +364,7 @@ fn wanted(precondition: Precondition) -> String {
         Precondition::Match(version) => version.to_string(),
         Precondition::NoneMatch => "none".to_owned(),
         Precondition::Unused => "unused".to_owned(),
+        Precondition::Known => "known".to_owned(),
     }
 }
 

@@ -11,11 +11,11 @@ use crate::answers::{
 /// In place of a state: R14, the record is gone, and the table still awaits what a dead letter had overwritten.
 pub(crate) const AWAITED: &str = "awaited";
 
-fn unexpected(what: &str) -> CacheError {
+pub(crate) fn unexpected(what: &str) -> CacheError {
     CacheError::Unexpected(what.to_owned())
 }
 
-fn parse<T: FromRedisValue>(value: Value) -> Result<T, CacheError> {
+pub(crate) fn parse<T: FromRedisValue>(value: Value) -> Result<T, CacheError> {
     T::from_redis_value(value).map_err(|error| CacheError::Unexpected(error.to_string()))
 }
 

@@ -49,6 +49,11 @@ fn time(micros: i64) -> Option<NaiveTime> {
     NaiveTime::from_num_seconds_from_midnight_opt(u32::try_from(seconds).ok()?, u32::try_from(rest * 1000).ok()?)
 }
 
+/// Microseconds since 1970 of what a column says in UTC.
+pub(crate) fn micros(stamp: NaiveDateTime) -> u64 {
+    u64::try_from(stamp.and_utc().timestamp_micros()).unwrap_or(0)
+}
+
 pub(crate) fn stamp(micros: i64) -> Option<NaiveDateTime> {
     DateTime::from_timestamp_micros(micros).map(|stamp| stamp.naive_utc())
 }

@@ -7,6 +7,7 @@ use record::{RecordId, Version};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use crate::bind;
 use crate::row::version;
 use crate::{Database, EntityTable, TableError};
 
@@ -16,6 +17,25 @@ const SELECT: &str =
 /// By the index `fate`. A row constructor would not use all of it on MariaDB.
 const FATES: &str = "SELECT `id`, `version` FROM `_write_behind_dead_letters` WHERE `entity` = ? AND ";
 const FATE: &str = "(`id` = ? AND `version` = ?)";
+
+/// Of several with one version, the first.
+const LETTER: &str = "SELECT `reason`, `topic`, `partition`, `offset`, `noted_at` FROM `_write_behind_dead_letters` \
+     WHERE `entity` = ? AND `id` = ? AND `version` = ? ORDER BY `noted_at` LIMIT 1";
+
+/// A write that is a dead letter: why, and where its event stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// As [`record::Reason`] names it.
+    pub reason: String,
+    /// The topic that its event came from.
+    pub topic: String,
+    /// In the topic.
+    pub partition: i32,
+    /// In the partition.
+    pub offset: i64,
+    /// When it was noted, in microseconds since 1970.
+    pub at: u64,
+}
 
 /// The dead letters of one topic.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +115,30 @@ impl EntityTable {
             dead.insert((row.try_get_unchecked::<String, _>(0)?, version(row.try_get_unchecked(1)?)?));
         }
         Ok(of.iter().map(|(id, version)| dead.contains(&(id.as_str().to_owned(), *version))).collect())
+    }
+}
+
+impl EntityTable {
+    /// The dead letter that this version is, if it is one.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn letter(&self, id: &RecordId, of: Version) -> Result<Option<Letter>, TableError> {
+        let asked = self
+            .database
+            .with(async |connection| {
+                let query = sqlx::query(LETTER).bind(self.entity.name().to_owned()).bind(id.as_str().to_owned());
+                Ok(query.bind(of.get()).fetch_all(&mut **connection).await?)
+            })
+            .await;
+        let Some(row) = noted(asked)?.into_iter().next() else { return Ok(None) };
+        Ok(Some(Letter {
+            reason: row.try_get_unchecked(0)?,
+            topic: row.try_get_unchecked(1)?,
+            partition: row.try_get_unchecked(2)?,
+            offset: row.try_get_unchecked(3)?,
+            at: bind::micros(row.try_get_unchecked(4)?),
+        }))
     }
 }
 

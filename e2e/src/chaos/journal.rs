@@ -132,6 +132,8 @@ pub struct Seen {
     pub ended: Micros,
     /// The answer says that the cache was not asked.
     pub unchecked: bool,
+    /// It was to be no older than this.
+    pub least: Option<u64>,
     /// Version and content; `None`: there is no such record.
     pub found: Option<(u64, Content)>,
 }

@@ -218,7 +218,7 @@ fn places() -> Vec<Case> {
         cases.push(case(format!("entity: {method} {path}"), request, 404, "unknown-entity"));
     }
     for (method, path) in [("GET", "/nobody/1"), ("GET", "/nobody"), ("PATCH", "/nobody/1"), ("POST", "/users%00")] {
-        let write = method == "POST";
+        let write = method == "POST" || method == "PATCH";
         let case = case(format!("entity: {method} {path}"), request(method, path, &[JSON], b""), 404, "unknown-entity");
         cases.push(Case { write, ..case });
     }
@@ -228,7 +228,7 @@ fn places() -> Vec<Case> {
             cases.push(case(format!("route: {method} {path}"), request, 404, "no-route").no_write());
         }
     }
-    let resources = [("/users", "POST"), ("/users/1", "DELETE, GET, HEAD, PUT"), ("/write-behind", "POST")];
+    let resources = [("/users", "POST"), ("/users/1", "DELETE, GET, HEAD, PATCH, PUT"), ("/write-behind", "POST")];
     for (path, allow) in resources {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "BREW"] {
             if allow.split(", ").all(|allowed| allowed != method) {

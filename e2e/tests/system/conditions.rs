@@ -190,12 +190,12 @@ async fn r6_whoever_waits_for_the_table_is_told_by_201_or_200_and_else_the_truth
             header(&answer, "write-behind-state"),
         ));
     }
-    let applied = |status| (status, "state=persisted".to_owned(), "persisted".to_owned());
+    let applied = |status| (status, "state=persisted, wait=9".to_owned(), "persisted".to_owned());
     assert_eq!(told, [201, 201, 200, 200].map(applied));
     system.persister.take().map(|persister| persister.kill()).transpose()?;
     let answer = send(&system, Method::PUT, "/users/2", 1, &[("Prefer", "state=persisted, wait=1")]).await?;
     let told = (answer.status().as_u16(), header(&answer, "preference-applied"), header(&answer, "write-behind-state"));
-    assert_eq!(told, (202, String::new(), "logged".to_owned()), "there is nobody who could persist it");
+    assert_eq!(told, (202, "wait=1".to_owned(), "logged".to_owned()), "there is nobody who could persist it");
     let answer = send(&system, Method::PUT, "/users/2", 1, &[("Prefer", "state=cached")]).await?;
     assert_eq!(header(&answer, "preference-applied"), "state=cached");
     let answer = send(&system, Method::PUT, "/users/2", 1, &[("Prefer", "state=logged")]).await?;
@@ -203,5 +203,59 @@ async fn r6_whoever_waits_for_the_table_is_told_by_201_or_200_and_else_the_truth
         (header(&answer, "preference-applied"), header(&answer, "write-behind-state")),
         ("state=logged".to_owned(), "logged".to_owned())
     );
+    Ok(())
+}
+
+/// RFC 9110: what the client has already is not sent again, wherever the record is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn if_none_match_answers_304_to_who_has_the_newest_version_and_every_answer_has_its_etag() -> Result<()> {
+    let system = System::start().await?;
+    let created = send(&system, Method::PUT, "/users/1", 1, &[]).await?;
+    let first = header(&created, "etag");
+    assert_eq!(first, format!("\"{}\"", created.json::<Value>().await?["version"]));
+    let changed = send(&system, Method::PUT, "/users/1", 2, &[]).await?;
+    let second = header(&changed, "etag");
+    crate::every_type::until_persisted(&system, "/users/1").await?;
+    for source in ["cache", "table"] {
+        for method in [Method::GET, Method::HEAD] {
+            for (known, status) in [
+                (second.clone(), 304),
+                (format!("W/{second}"), 304),
+                (format!("\"other\", {first} , {second}"), 304),
+                ("*".to_owned(), 304),
+                (first.clone(), 200),
+                ("\"other\"".to_owned(), 200),
+                ("16".to_owned(), 400),
+            ] {
+                if source == "table" {
+                    crate::every_type::forget(&system, "users:1").await.ok();
+                }
+                let answer = send(&system, method.clone(), "/users/1", 0, &[("If-None-Match", &known)]).await?;
+                assert_eq!(answer.status(), status, "{method} {known} from the {source}");
+                if status < 400 {
+                    let said = ["etag", "write-behind-state", "write-behind-source"].map(|name| header(&answer, name));
+                    assert_eq!(said, [&*second, "persisted", source], "{method} {known}");
+                    let empty = answer.bytes().await?.is_empty();
+                    assert_eq!(empty, status == 304 || method == Method::HEAD, "{method} {known}");
+                }
+            }
+        }
+    }
+    // What only the table has is compared all the same: with a version, and with none.
+    for (name, value, status) in [("If-None-Match", "*", 412), ("If-Match", &*first, 412), ("If-Match", &*second, 202)]
+    {
+        crate::every_type::forget(&system, "users:1").await.ok();
+        let answer = send(&system, Method::PUT, "/users/1", 3, &[(name, value)]).await?;
+        assert_eq!(answer.status(), status, "{name}: {value}");
+        let tag = header(&answer, "etag");
+        assert_eq!(tag == second, status == 412, "412 names what is there: {tag}");
+        assert!(!tag.is_empty(), "{name}: {value}");
+    }
+    for (method, path) in [(Method::DELETE, "/users/1"), (Method::POST, "/users"), (Method::POST, "/write-behind")] {
+        let answer = send(&system, method.clone(), path, 4, &[]).await?;
+        assert!(answer.status().is_success() && header(&answer, "etag").len() > 10, "{method} {path}");
+    }
+    let gone = send(&system, Method::GET, "/users/1", 0, &[("If-None-Match", "*")]).await?;
+    assert_eq!(kind(gone).await?, is(404, "not-found"), "a deleted record is no version that somebody has");
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::every_type::{cached_schema, forget, until_persisted};
 use crate::faults::{prepared, settled, while_acknowledging};
 
 /// The system's schemas as they were before version 2 of users was there.
-fn at_version_1(system: &System) -> Result<PathBuf> {
+pub(crate) fn at_version_1(system: &System) -> Result<PathBuf> {
     let folder = stack::shared::scratch("schemas-v1");
     stack::folder::copy(&system.schemas, &folder)?;
     std::fs::remove_file(folder.join("users/v2.avsc"))?;
@@ -28,14 +28,14 @@ fn at_version_1(system: &System) -> Result<PathBuf> {
 }
 
 /// An ingest beside the system's own, at another address.
-struct Beside {
-    url: String,
-    admin_url: String,
-    process: Process,
+pub(crate) struct Beside {
+    pub(crate) url: String,
+    pub(crate) admin_url: String,
+    pub(crate) process: Process,
 }
 
 impl Beside {
-    async fn start(system: &System, spec: Spec) -> Result<Self> {
+    pub(crate) async fn start(system: &System, spec: Spec) -> Result<Self> {
         let [url, admin_url] =
             [stack::port::free()?, stack::port::free()?].map(|port| format!("http://127.0.0.1:{port}"));
         let address = |url: &str| url.trim_start_matches("http://").to_owned();
@@ -45,7 +45,7 @@ impl Beside {
         Ok(Self { url, admin_url, process })
     }
 
-    async fn put(&self, system: &System, id: &str, body: &Value) -> Result<Value> {
+    pub(crate) async fn put(&self, system: &System, id: &str, body: &Value) -> Result<Value> {
         let answer = system.client.put(format!("{}/users/{id}", self.url)).json(body).send().await?;
         anyhow::ensure!(answer.status().is_success(), "{answer:?}");
         Ok(answer.json().await?)

@@ -31,6 +31,8 @@ mod every_type;
 #[cfg(test)]
 mod fail_points;
 #[cfg(test)]
+mod fates;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod group;
@@ -57,6 +59,8 @@ mod membership;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]
+mod min_version;
+#[cfg(test)]
 mod mysql_errors;
 #[cfg(test)]
 mod observability;
@@ -66,6 +70,8 @@ mod order;
 mod overtaken;
 #[cfg(test)]
 mod owed;
+#[cfg(test)]
+mod patch;
 #[cfg(test)]
 mod promql;
 #[cfg(test)]

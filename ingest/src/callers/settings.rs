@@ -14,11 +14,11 @@ use super::load;
 pub struct CallerSettings {
     /// The file of API keys (`ingest api-key NAME >> FILE`), of which it holds hashes, rights and entities. A change of it is in
     /// force within two seconds. Without it nobody is asked who they are, and only this machine may ask.
-    #[arg(long, env = "API_KEYS", conflicts_with = "no_auth")]
+    #[arg(long, env = "API_KEYS")]
     pub api_keys: Option<PathBuf>,
 
     /// Take requests from everybody who reaches --listen, where something before it has asked who they are.
-    #[arg(long, env = "NO_AUTH")]
+    #[arg(long, env = "NO_AUTH", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub no_auth: bool,
 }
 

@@ -10,15 +10,21 @@ use futures_util::StreamExt;
 use crate::http::Problem;
 use crate::http::room::{Place, Room};
 
-/// The whole body, if it is JSON and within bounds.
-pub(super) async fn json(
+/// What is to take a record's place.
+pub(super) const JSON: &str = "application/json";
+/// What is to be merged into a record (RFC 7396).
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// The whole body, if it is of this type and within bounds.
+pub(super) async fn whole(
     request: &HttpRequest,
     payload: Payload,
+    expected: &str,
     most: usize,
     room: &Room,
     deadline: Duration,
 ) -> Result<BytesMut, Problem> {
-    check_head(request, most)?;
+    check_head(request, expected, most)?;
     let collected = tokio::time::timeout(deadline, collect(payload, most, room.place())).await;
     let (body, place) = collected.unwrap_or_else(|_| Err(Problem::slow_body()))?;
     // The record made of it takes as much; it stands until the request is answered.
@@ -26,12 +32,12 @@ pub(super) async fn json(
     Ok(body)
 }
 
-fn check_head(request: &HttpRequest, most: usize) -> Result<(), Problem> {
+fn check_head(request: &HttpRequest, expected: &str, most: usize) -> Result<(), Problem> {
     let text = |name| request.headers().get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let media = text(header::CONTENT_TYPE).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim();
-    if !media.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::media_type());
+    if !media.eq_ignore_ascii_case(expected) {
+        return Err(Problem::media_type(expected));
     }
     let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
     if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {

@@ -58,7 +58,7 @@ impl Conditions {
             None => String::new(),
             Some(Precondition::Match(version)) => version.to_string(),
             Some(Precondition::NoneMatch) => "none".to_owned(),
-            Some(Precondition::Unused) => "unused".to_owned(),
+            Some(Precondition::Unused | Precondition::Known) => "unused".to_owned(),
         };
         let parts = [request.method().as_str().as_bytes(), entity.as_bytes(), id.as_str().as_bytes()];
         let fingerprint = hashed(parts.into_iter().chain([wanted.as_bytes(), media, body]));
@@ -89,7 +89,7 @@ fn hashed<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> [u8; 32] {
 }
 
 /// The one value of a header, without the spaces around it.
-fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
+pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
     let mut values = headers.get_all(name);
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().map_err(|_| Problem::condition(format!("{name} has bytes that are no ASCII text")))?;
@@ -158,7 +158,7 @@ fn unquoted(text: &str) -> Option<String> {
 }
 
 /// The first of each name counts; what is unknown or makes no sense is not ours.
-fn prefer(headers: &HeaderMap) -> Prefer {
+pub(super) fn prefer(headers: &HeaderMap) -> Prefer {
     let mut prefer = Prefer::default();
     let values = headers.get_all(PREFER).filter_map(|value| value.to_str().ok());
     for preference in values.flat_map(|value| value.split(',')) {
@@ -179,13 +179,21 @@ fn prefer(headers: &HeaderMap) -> Prefer {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::HttpMessage as _;
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::callers::Caller;
 
     fn read(headers: &[(&'static str, &str)]) -> Result<Conditions, Problem> {
         let request = headers.iter().fold(TestRequest::put(), |request, header| request.append_header(*header));
-        Conditions::of(&request.to_http_request())
+        Conditions::of(&let_pass(request))
+    }
+
+    fn let_pass(request: TestRequest) -> HttpRequest {
+        let request = request.to_http_request();
+        request.extensions_mut().insert(Arc::new(Caller::anybody()));
+        request
     }
 
     #[test]
@@ -229,7 +237,7 @@ mod tests {
         let print = |method: &str, entity: &str, id: &str, condition: &str, media: &str, body: &str| {
             let request = TestRequest::default().method(method.parse().unwrap());
             let request = request.append_header(("Idempotency-Key", "k")).append_header(("If-Match", condition));
-            let request = request.append_header(("Content-Type", media)).to_http_request();
+            let request = let_pass(request.append_header(("Content-Type", media)));
             let conditions = Conditions::of(&request).unwrap();
             let id = RecordId::parse(id).unwrap();
             conditions.idempotency(&request, entity, &id, body.as_bytes()).unwrap().fingerprint

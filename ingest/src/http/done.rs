@@ -1,20 +1,27 @@
 //! The answer to a write that was accepted.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use cache::State;
-use record::RecordId;
+use record::{Entity, RecordId};
 use serde_json::json;
 
 use super::conditions::Conditions;
+use super::fate;
 use crate::intent::{Accepted, How};
 
 /// A write that was accepted, and what its request had asked for.
 pub(super) struct Done {
+    pub(super) entity: Arc<Entity>,
     pub(super) id: RecordId,
     pub(super) accepted: Accepted,
     pub(super) conditions: Conditions,
+    /// How long at most the table was waited for, where it was.
+    pub(super) waited: Option<Duration>,
 }
 
 impl Done {
@@ -41,8 +48,17 @@ impl Done {
             }
             How::New | How::Past => {}
         }
-        if let Some(preferred) = self.conditions.prefer.state.filter(|preferred| *preferred <= state) {
-            answer.insert_header(("Preference-Applied", format!("state={}", preferred.as_str())));
+        if state < State::Persisted {
+            // RFC 8631: where to ask what becomes of it.
+            let fate = fate::address(self.entity.name(), &self.id, version);
+            answer.insert_header((header::LINK, format!("<{fate}>; rel=\"status\"")));
+        }
+        let kept = self.conditions.prefer.state.filter(|preferred| *preferred <= state);
+        let kept = kept.map(|preferred| format!("state={}", preferred.as_str()));
+        let waited = self.waited.map(|wait| format!("wait={}", wait.as_secs()));
+        let applied: Vec<_> = kept.into_iter().chain(waited).collect();
+        if !applied.is_empty() {
+            answer.insert_header(("Preference-Applied", applied.join(", ")));
         }
     }
 

@@ -7,10 +7,12 @@ use actix_web::HttpRequest;
 use cache::Cache;
 use record::RecordId;
 use table::EntityTable;
+use topic::LagMetrics;
 
 use super::authenticate::caller;
 use super::{Problem, Room};
 use crate::callers::Right;
+use crate::turns::Turns;
 use crate::write::WritePath;
 
 /// What the handlers share.
@@ -19,6 +21,10 @@ pub(crate) struct Front {
     pub(crate) entities: BTreeMap<String, EntityTable>,
     pub(crate) writes: WritePath,
     pub(crate) cache: Cache,
+    pub(crate) lag: LagMetrics,
+    pub(crate) turns: Turns,
+    /// R16: longer than any request takes.
+    pub(crate) grace: Duration,
     pub(crate) body_bytes_most: usize,
     pub(crate) bodies: Room,
     pub(crate) body_deadline: Duration,

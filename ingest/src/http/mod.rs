@@ -1,12 +1,15 @@
 //! The front: routes, what a request must look like, and what a client is told.
 
+mod asked;
 mod authenticate;
 mod body;
 mod conditions;
 mod done;
 mod farewell;
+mod fate;
 mod front;
 mod measure;
+mod patch;
 mod problem;
 mod reads;
 mod room;
@@ -46,10 +49,15 @@ pub(crate) fn routes(front: Arc<Front>, aliases: &[Alias]) -> impl FnOnce(&mut S
         config.service(only(web::resource("/{entity}").route(web::post().to(writes::post)), "POST"));
         let record = web::resource("/{entity}/{id}")
             .route(web::put().to(writes::put))
+            .route(web::patch().to(patch::patch))
             .route(web::get().to(reads::get))
             .route(web::head().to(reads::get))
             .route(web::delete().to(writes::delete));
-        config.service(only(record, "DELETE, GET, HEAD, PUT"));
+        config.service(only(record, "DELETE, GET, HEAD, PATCH, PUT"));
+        let fate = web::resource("/{entity}/{id}/writes/{version}")
+            .route(web::get().to(fate::get))
+            .route(web::head().to(fate::get));
+        config.service(only(fate, "GET, HEAD"));
     }
 }
 

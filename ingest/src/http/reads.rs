@@ -3,8 +3,11 @@
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use record::{RecordId, Version};
+use table::EntityTable;
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::front::{record_id, segment};
 use super::{Answer, Front, Problem};
 use crate::callers::Right;
@@ -17,21 +20,50 @@ const SOURCE: HeaderName = HeaderName::from_static("write-behind-source");
 pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
     let table = front.opened(&request, segment(&request, "entity"), Right::Read)?;
     let id = record_id(segment(&request, "id"))?;
-    let until = Instant::now() + front.writes.answer_deadline;
-    let read::Answer { source, found } = read::read(&front.cache, table, &id, until).await?;
+    let asked = Asked::of(request.headers())?;
+    let read::Answer { source, found } = front.read(table, &id, &asked).await?;
     let mut answer = match found {
         Some(Found { version, state, json: Some(json) }) => {
-            // The fields are one JSON object, and an id needs no escaping.
-            let fields = json.get(1..).unwrap_or("}");
-            let comma = if fields == "}" { "" } else { "," };
-            HttpResponse::Ok()
-                .content_type("application/json")
+            let known = asked.unless.has(version);
+            let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+            answer
                 .insert_header((header::ETAG, format!("\"{version}\"")))
-                .insert_header(("Write-Behind-State", state.as_str()))
-                .body(format!("{{\"id\":\"{id}\"{comma}{fields}"))
+                .insert_header(("Write-Behind-State", state.as_str()));
+            if known {
+                answer.finish()
+            } else {
+                // The fields are one JSON object, and an id needs no escaping.
+                let fields = json.get(1..).unwrap_or("}");
+                let comma = if fields == "}" { "" } else { "," };
+                answer.content_type("application/json").body(format!("{{\"id\":\"{id}\"{comma}{fields}"))
+            }
         }
-        _ => Problem::not_found().response(),
+        gone => Problem::not_found(gone.map(|found| found.version)).response(),
     };
     answer.headers_mut().insert(SOURCE, HeaderValue::from_static(source.as_str()));
     Ok(answer)
+}
+
+impl Front {
+    async fn read(&self, table: &EntityTable, id: &RecordId, asked: &Asked) -> Result<read::Answer, Problem> {
+        let now = Instant::now();
+        match asked.least {
+            None => Ok(read::read(&self.cache, table, id, now + self.writes.answer_deadline).await?),
+            Some(least) => {
+                let until = now + asked.wait.unwrap_or(self.wait_most).min(self.wait_most);
+                match read::read_at_least(&self.cache, table, id, least, until).await? {
+                    Some(answer) => Ok(answer),
+                    None => Err(older(table, id, least).await),
+                }
+            }
+        }
+    }
+}
+
+/// Why what is there is older: the version may have been refused by the table, and will never come.
+async fn older(table: &EntityTable, id: &RecordId, least: Version) -> Problem {
+    match table.letter(id, least).await {
+        Ok(Some(letter)) => Problem::dead_lettered((table.entity().name(), id, least), &letter),
+        _ => Problem::not_there_yet(),
+    }
 }

@@ -1,5 +1,7 @@
 //! The handlers that write records: from a request to an intent, and from what became of it to an answer.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::web::{BytesMut, Data, Payload};
@@ -11,13 +13,13 @@ use table::EntityTable;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::conditions::{Conditions, Prefer};
+use super::conditions::Conditions;
 use super::done::Done;
 use super::front::{record_id, segment};
 use super::{Answer, Front, Problem, body};
 use crate::callers::Right;
-use crate::intent::{Intent, Wish};
-use crate::wait;
+use crate::intent::{Accepted, Intent, Wish};
+use crate::wait::{self, Waited};
 
 /// Key, frame and headers of an event, and the batch around it: an ample bound.
 const ENVELOPE_BYTES: usize = 4096;
@@ -69,7 +71,7 @@ impl Front {
         if let Some(Precondition::Match(_)) = conditions.precondition {
             return Err(Problem::condition("POST takes no If-Match: replace a record with PUT"));
         }
-        let body = self.body(request, payload).await?;
+        let body = self.body(request, payload, body::JSON).await?;
         let (named, wish) = self.wish(table.entity(), &body)?;
         let id = match (named, conditions.derived_id(name)) {
             (Some(id), _) => id,
@@ -87,7 +89,7 @@ impl Front {
         let table = self.opened(request, name, Right::Write)?;
         let id = record_id(id)?;
         let conditions = Conditions::of(request)?;
-        let body = self.body(request, payload).await?;
+        let body = self.body(request, payload, body::JSON).await?;
         let (named, wish) = self.wish(table.entity(), &body)?;
         if named.is_some_and(|named| named != id) {
             return Err(Problem::ids_differ());
@@ -103,13 +105,18 @@ impl Front {
         self.write(table, id, wish, conditions, Sent { request, body: &[] }).await
     }
 
-    async fn body(&self, request: &HttpRequest, payload: Payload) -> Result<BytesMut, Problem> {
-        body::json(request, payload, self.body_bytes_most, &self.bodies, self.body_deadline).await
+    pub(super) async fn body(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        expected: &str,
+    ) -> Result<BytesMut, Problem> {
+        body::whole(request, payload, expected, self.body_bytes_most, &self.bodies, self.body_deadline).await
     }
 
     /// The body in the two forms that it travels in, and the id that it names. What the topic would never take must not
     /// get into the cache: it could not be promised to get further.
-    fn wish(&self, entity: &Entity, body: &[u8]) -> Result<(Option<RecordId>, Wish), Problem> {
+    pub(super) fn wish(&self, entity: &Entity, body: &[u8]) -> Result<(Option<RecordId>, Wish), Problem> {
         let input = entity.parse_json(body).map_err(Problem::record)?;
         let mut text = String::with_capacity(body.len());
         entity.write_json(&input.record, &mut text);
@@ -126,39 +133,67 @@ impl Front {
         id: RecordId,
         wish: Wish,
         conditions: Conditions,
-        Sent { request, body }: Sent<'_>,
+        sent: Sent<'_>,
     ) -> Result<Done, Problem> {
         let op = wish.change.op();
-        let name = table.entity().name();
+        let accepted = self.writes.write(self.intent(table, &id, wish, &conditions, sent)).await;
+        let accepted = accepted.map_err(|refusal| Problem::write(refusal, &id))?;
+        self.finish(table, id, op, accepted, conditions).await
+    }
+
+    pub(super) fn intent(
+        &self,
+        table: &EntityTable,
+        id: &RecordId,
+        wish: Wish,
+        conditions: &Conditions,
+        Sent { request, body }: Sent<'_>,
+    ) -> Intent {
         let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
         let trace = trace.filter(|trace| trace.len() <= 128).map(str::to_owned);
-        let intent = Intent {
+        Intent {
             table: table.clone(),
             id: id.clone(),
             wish,
             trace,
             precondition: conditions.precondition,
-            idempotency: conditions.idempotency(request, name, &id, body),
+            idempotency: conditions.idempotency(request, table.entity().name(), id, body),
+            merged: false,
+            turn: None,
             prefers: conditions.prefer.state,
-        };
-        let accepted = self.writes.write(intent).await;
-        let mut accepted = accepted.map_err(|refusal| Problem::write(refusal, &id))?;
-        if let Prefer { state: Some(State::Persisted), wait: Some(wait) } = conditions.prefer
-            && accepted.state < State::Persisted
-        {
-            let until = Instant::now() + wait.min(self.wait_most);
-            if wait::persisted(&self.cache, table, &id, accepted.version, until).await {
-                accepted.state = State::Persisted;
+        }
+    }
+
+    /// Waits for the table where the client wants that.
+    pub(super) async fn finish(
+        &self,
+        table: &EntityTable,
+        id: RecordId,
+        op: &str,
+        mut accepted: Accepted,
+        conditions: Conditions,
+    ) -> Result<Done, Problem> {
+        let wait = conditions.prefer.wait.filter(|_| conditions.prefer.state == Some(State::Persisted));
+        let waited = wait.map(|wait| wait.min(self.wait_most));
+        if let Some(wait) = waited {
+            let Accepted { version, state, .. } = accepted;
+            match wait::persisted(&self.cache, table, &id, (version, state), Instant::now() + wait).await {
+                Waited::State(state) => accepted.state = state,
+                Waited::Dead(letter) => {
+                    return Err(Problem::dead_lettered((table.entity().name(), &id, version), &letter));
+                }
             }
         }
+        let entity = Arc::clone(table.entity());
         let metrics = &self.writes.metrics;
-        metrics.accepted.with_label_values(&[name, op, accepted.state.as_str()]).inc();
-        Ok(Done { id, accepted, conditions })
+        metrics.accepted.with_label_values(&[entity.name(), op, accepted.state.as_str()]).inc();
+        Ok(Done { entity, id, accepted, conditions, waited })
     }
 }
 
 /// A request with its body as it came.
-struct Sent<'r> {
-    request: &'r HttpRequest,
-    body: &'r [u8],
+#[derive(Clone, Copy)]
+pub(super) struct Sent<'r> {
+    pub(super) request: &'r HttpRequest,
+    pub(super) body: &'r [u8],
 }

@@ -7,7 +7,7 @@
 --                                                                         (one hash slot)
 -- ARGV common     epoch, seen, D, T (microseconds), most outbox entries, most unsettled entries (per shard), idempotency
 --                 TTL (milliseconds)
--- ARGV per write  mine, member, payload, deleted (0|1), schema, trace, precondition (empty | none | unused | version),
+-- ARGV per write  mine, member, payload, deleted (0|1), schema, trace, precondition (empty | none | unused | known | version),
 --                 the lease under which no row was found (empty: none), fingerprint (empty: no idempotency key)
 -- answer          now, then per write: {"OK", version} | {"EPOCH"} | {"QUIET"} | {"SKEW"} | {"LATE"} | {"MISMATCH"} |
 --                 {"HIT", version, state[, payload, deleted, schema]} | {"MOVED", version} | {"FULL"} | {"INCOMPLETE"} | {"ABSENT"} |
@@ -71,6 +71,7 @@ local function write(k, a)
     local known = redis.call('GET', KEYS[k + 7])
     if known then return repeated(record, known, fingerprint) end
   end
+  if wanted == 'known' then return {'CONFLICT'} end
   if redis.call('ZCARD', outbox) >= most_outbox then return {'FULL'} end
   if redis.call('ZCARD', unsettled) >= most_unsettled then return {'FULL'} end
   local refused = wanted ~= '' and unmet(k, wanted, ARGV[a + 7])

@@ -25,6 +25,8 @@ mod lives;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod newest;
+#[cfg(test)]
 mod preconditions;
 #[cfg(test)]
 mod queue;

@@ -82,6 +82,11 @@ fn through_json(entity: &Entity, avro: &Schema, value: Avro) {
     let parsed = entity.parse_json(text.as_bytes()).unwrap_or_else(|faults| panic!("{faults:?}: {text}"));
     assert_eq!(parsed.record, record, "parse_json(write_json(r)) is not r: {text}");
     assert_eq!(shown(entity, &parsed.record), text);
+    // As a merge patch takes it: a tree of what is there, written out again.
+    let tree: Json = serde_json::from_str(&text).unwrap();
+    let tree = tree.to_string();
+    let merged = entity.parse_json(tree.as_bytes()).unwrap_or_else(|faults| panic!("{faults:?}: {tree}"));
+    assert_eq!(shown(entity, &merged.record), text, "an empty merge patch changes it");
     assert_eq!(written(entity, &parsed.record), written(entity, &record));
     let assembled = entity.assemble(record.clone().into_values()).unwrap();
     assert_eq!(assembled, record, "a record does not assemble from its own values");

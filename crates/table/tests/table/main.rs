@@ -5,6 +5,7 @@
 mod adopt;
 mod batches;
 mod failures;
+mod fates;
 mod guard;
 mod house;
 mod migrations;

@@ -45,6 +45,16 @@ pub(super) fn reads(case: &Case<'_>, verdict: &mut Verdict) {
             {
                 verdict.add(Rule::Phantom, format!("a reader of {id} was shown {}: {why}", content.name));
             }
+            let older = seen.least.is_some_and(|least| match &seen.found {
+                Some((version, _)) => *version < least,
+                None => !may_be_deleted(writes, least, seen.ended),
+            });
+            if older {
+                verdict.add(
+                    Rule::StaleRead,
+                    format!("{id}: {:?} was asked for at least, shown {:?}", seen.least, seen.found),
+                );
+            }
             let before =
                 known.iter().take_while(|known| known.at < seen.begun).filter(|known| is_held(case, known, seen));
             let Some(before) = before.map(|known| known.version).max() else { continue };

@@ -48,7 +48,7 @@ fn row(version: u64, name: Option<&str>) -> Row {
 
 fn seen(begun: u64, found: Option<(u64, &str)>) -> Seen {
     let found = found.map(|(version, name)| (version, content(name)));
-    Seen { id: "a".to_owned(), begun, ended: begun + 1, unchecked: false, found }
+    Seen { id: "a".to_owned(), begun, ended: begun + 1, unchecked: false, least: None, found }
 }
 
 fn event_at(offset: i64, id: &str, version: u64) -> Event {

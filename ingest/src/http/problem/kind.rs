@@ -15,10 +15,12 @@ pub(crate) enum Kind {
     Unauthenticated,
     Forbidden,
     UnknownEntity,
+    UnknownWrite,
     NotFound,
     NoRoute,
     MethodNotAllowed,
     SlowBody,
+    DeadLettered,
     PreconditionFailed,
     BodyTooLarge,
     EventTooLarge,
@@ -31,6 +33,7 @@ pub(crate) enum Kind {
     UnreadableRecord,
     BodiesFull,
     Busy,
+    Contended,
     Full,
     ClocksDisagree,
     CacheChanged,
@@ -40,6 +43,8 @@ pub(crate) enum Kind {
     TopicAway,
     StoresAway,
     DatabaseAway,
+    NewerSchema,
+    NotThereYet,
     OutcomeUnknown,
 }
 
@@ -61,9 +66,10 @@ impl Kind {
             }
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::UnknownEntity | Self::NotFound | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::UnknownEntity | Self::UnknownWrite | Self::NotFound | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::DeadLettered => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge | Self::EventTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -71,6 +77,7 @@ impl Kind {
             Self::UnreadableRow | Self::UnreadableRecord => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BodiesFull
             | Self::Busy
+            | Self::Contended
             | Self::Full
             | Self::ClocksDisagree
             | Self::CacheChanged
@@ -79,7 +86,9 @@ impl Kind {
             | Self::NoInstanceSlot
             | Self::TopicAway
             | Self::StoresAway
-            | Self::DatabaseAway => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::DatabaseAway
+            | Self::NewerSchema
+            | Self::NotThereYet => StatusCode::SERVICE_UNAVAILABLE,
             Self::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -94,9 +103,11 @@ impl Kind {
             Self::Unauthenticated => "Who asks is not known",
             Self::Forbidden => "The key does not open this",
             Self::UnknownEntity => "Unknown entity",
+            Self::UnknownWrite => "Unknown write",
             Self::NotFound | Self::NoRoute => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::SlowBody => "The body did not arrive in time",
+            Self::DeadLettered => "The table refused the write",
             Self::PreconditionFailed => "The precondition does not hold",
             Self::BodyTooLarge => "Body too large",
             Self::EventTooLarge => "The record is too large for the topic",
@@ -109,6 +120,7 @@ impl Kind {
             Self::UnreadableRecord => "The stored record cannot be read",
             Self::BodiesFull => "Too many bodies at once",
             Self::Busy => "Too many requests at once",
+            Self::Contended => "Others were faster",
             Self::Full => "No room for more writes",
             Self::ClocksDisagree => "Writes are stopped",
             Self::CacheChanged => "The cache has just changed",
@@ -117,6 +129,8 @@ impl Kind {
             Self::TopicAway => "The topic is away",
             Self::StoresAway => "More than the cache is away",
             Self::DatabaseAway => "The database is away",
+            Self::NewerSchema => "The record is newer than this service",
+            Self::NotThereYet => "Not there yet",
             Self::OutcomeUnknown => "No acknowledgement in time",
         }
     }

@@ -8,12 +8,15 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use record::{Fault, FaultCode, RecordId, Version};
+use record::{Fault, FaultCode, RecordId, Version, VersionFault};
 use serde_json::{Map, Value, json};
+use table::Letter;
 
 pub(crate) use kind::Kind;
 
+use super::fate;
 use crate::callers::Right;
+use crate::fate::Untold;
 use crate::intent::Refusal;
 
 /// When to try again where what is away may be back, or room free, at any moment.
@@ -32,8 +35,16 @@ pub(crate) struct Problem {
     id: Option<Box<RecordId>>,
     /// The version that the record has, or that the write has if it happened.
     version: Option<Version>,
+    /// Of a dead letter: why it is one, and where that is told.
+    dead: Option<Box<Dead>>,
     /// There was a key, and nobody has looked it up or kept it.
     key_unchecked: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Dead {
+    reason: String,
+    fate: String,
 }
 
 /// What is asked for where no known key was shown (RFC 6750).
@@ -63,6 +74,7 @@ impl Problem {
             challenge: None,
             id: None,
             version: None,
+            dead: None,
             key_unchecked: false,
         }
     }
@@ -113,6 +125,64 @@ impl Problem {
         Self::new(Kind::Forbidden, format!("the key does not open this entity to {}", right.as_str()))
     }
 
+    /// A write that the table refused, after it was accepted.
+    pub(crate) fn dead_lettered((entity, id, version): (&str, &RecordId, Version), letter: &Letter) -> Self {
+        let detail = "the write was accepted and the database can never hold it: the record is what it was before. It is kept among \
+                      the dead letters, from where an operator may bring it back; correct it and write again";
+        let dead = Dead { reason: letter.reason.clone(), fate: fate::address(entity, id, version) };
+        let problem = Self::new(Kind::DeadLettered, detail);
+        Self { id: Some(Box::new(id.clone())), version: Some(version), dead: Some(Box::new(dead)), ..problem }
+    }
+
+    /// `Min-Version`, in vain.
+    pub(crate) fn not_there_yet() -> Self {
+        let detail =
+            "what is there is older than Min-Version, and nothing newer came in time; try again after the time given";
+        Self::new(Kind::NotThereYet, detail)
+    }
+
+    /// Nothing is said of a write.
+    pub(crate) fn untold(untold: Untold) -> Self {
+        let (kind, detail) = match untold {
+            Untold::Unknown => (
+                Kind::UnknownWrite,
+                "nothing is known of it: it was never made, or nothing is left of its record, or the cache was lost with it before \
+                 the topic had it",
+            ),
+            Untold::CacheAway => (Kind::CacheAway, "what became of the write cannot be told without it; try again"),
+            Untold::TableAway => (Kind::DatabaseAway, "what became of the write cannot be told without it; try again"),
+            Untold::Incomplete => (
+                Kind::CacheIncomplete,
+                "it has lost something that may have been this write; try again until all that was on its way is in the database",
+            ),
+            Untold::NotThereYet => (
+                Kind::NotThereYet,
+                "the write may be on its way to the database, past the cache; try again after the time given",
+            ),
+        };
+        Self::new(kind, detail)
+    }
+
+    pub(crate) fn version(fault: VersionFault) -> Self {
+        Self::new(Kind::UnknownWrite, fault.to_string())
+    }
+
+    pub(crate) fn contended() -> Self {
+        let detail = "others wrote the record every time between reading it and writing what the patch makes of it; nothing was \
+                      written, try again after the time given";
+        Self::new(Kind::Contended, detail)
+    }
+
+    pub(crate) fn newer_schema() -> Self {
+        let detail = "it was written with a schema that this instance does not have yet, and a patch would lose what is new in it; \
+                      nothing was written, try again after the time given";
+        Self::new(Kind::NewerSchema, detail)
+    }
+
+    pub(crate) fn unreadable() -> Self {
+        Self::new(Kind::UnreadableRecord, "it does not fit its schema")
+    }
+
     pub(crate) fn id(detail: impl Into<String>) -> Self {
         Self::new(Kind::InvalidId, detail)
     }
@@ -127,12 +197,13 @@ impl Problem {
         Self::new(Kind::UnknownEntity, format!("there is no such entity; known are: {}", known.join(", ")))
     }
 
-    pub(crate) fn not_found() -> Self {
-        Self::new(Kind::NotFound, "there is no such record")
+    /// With the version at which it was deleted, where that is known.
+    pub(crate) fn not_found(deleted: Option<Version>) -> Self {
+        Self { version: deleted, ..Self::new(Kind::NotFound, "there is no such record") }
     }
 
     pub(crate) fn no_route() -> Self {
-        Self::new(Kind::NoRoute, "the routes are /{entity} and /{entity}/{id}")
+        Self::new(Kind::NoRoute, "the routes are /{entity}, /{entity}/{id} and /{entity}/{id}/writes/{version}")
     }
 
     /// For a resource's other methods.
@@ -140,8 +211,8 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, format!("allowed here: {allow}")) }
     }
 
-    pub(crate) fn media_type() -> Self {
-        Self::new(Kind::UnsupportedMediaType, "send Content-Type: application/json")
+    pub(crate) fn media_type(expected: &str) -> Self {
+        Self::new(Kind::UnsupportedMediaType, format!("send Content-Type: {expected}"))
     }
 
     pub(crate) fn encoding() -> Self {
@@ -179,6 +250,10 @@ impl Problem {
         }
         if let Some(id) = &self.id {
             body.insert("id".to_owned(), id.as_str().into());
+        }
+        if let Some(dead) = &self.dead {
+            body.insert("reason".to_owned(), (*dead.reason).into());
+            body.insert("fate".to_owned(), (*dead.fate).into());
         }
         if let Some(version) = self.version {
             body.insert("version".to_owned(), version.get().into());

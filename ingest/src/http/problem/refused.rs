@@ -23,7 +23,7 @@ impl From<Refusal> for Problem {
             ),
             Refusal::CacheAway => Self::new(
                 Kind::CacheAway,
-                "nothing was written, try again after the time given; without the cache no precondition can be checked, nor \
+                "nothing was written, try again after the time given; without the cache no precondition can be checked and no patch merged, nor \
                  whether a record without an id of its own is there already",
             ),
             Refusal::NoSlot => Self::new(
@@ -38,13 +38,13 @@ impl From<Refusal> for Problem {
             Refusal::StoresAway => Self::new(Kind::StoresAway, "nothing was written, try again after the time given"),
             Refusal::RowUnknown => Self::new(
                 Kind::DatabaseAway,
-                "the record is not cached, so the precondition cannot be checked; nothing was written, try again after the \
+                "the record is not cached, so that no precondition can be checked and no patch merged; nothing was written, try again after the \
                  time given",
             ),
             Refusal::Incomplete => Self::new(
                 Kind::CacheIncomplete,
                 "after a loss of the cache, or after the database has refused a write to this record, no precondition can be \
-                 checked until all that was on its way is in the database; nothing was written, try again after the time given",
+                 checked and no patch merged until all that was on its way is in the database; nothing was written, try again after the time given",
             ),
             Refusal::KeyReused => Self::new(
                 Kind::IdempotencyKeyReused,
@@ -89,7 +89,7 @@ impl From<ReadError> for Problem {
                 Kind::DatabaseAway,
                 "the record is not cached, so it cannot be told whether it exists; try again after the time given",
             ),
-            ReadError::Stored(_) => Self::new(Kind::UnreadableRecord, "it does not fit its schema"),
+            ReadError::Stored(_) => Self::unreadable(),
         }
     }
 }
