@@ -14,7 +14,7 @@ use topic::{LagMetrics, Publisher};
 use crate::away::Away;
 use crate::clock::ClockWatch;
 use crate::doubt::Doubts;
-use crate::http::{Front, Room};
+use crate::http::{Bulks, Front, Room};
 use crate::lag::{Observer, OutboxOldest};
 use crate::metrics::IngestMetrics;
 use crate::refused::Refused;
@@ -46,7 +46,7 @@ pub(crate) fn start(
     let clock = Arc::new(ClockWatch::new(settings.redis.clock_skew_ms));
     let connector = Connector::new(&settings.redis, watched(&clock))?;
     let cache = Cache::new(connector.clone(), settings.redis.clone(), &uuid::Uuid::now_v7().to_string());
-    let (queue, writer) = WriteQueue::new(cache.clone(), settings.in_flight_most);
+    let (queue, writer) = WriteQueue::new(cache.clone(), settings.in_flight_most + settings.bulk.lines_at_once());
     let (acknowledged, acknowledgements) = mpsc::channel(settings.acknowledgements_most);
     let publisher = Publisher::new(&settings.kafka)?;
     metrics.collector(publisher.replaced());
@@ -107,6 +107,7 @@ pub(crate) fn start(
         grace: settings.incomplete_grace_ms,
         body_bytes_most: settings.body_bytes_most,
         bodies,
+        bulks: Bulks::new(settings.bulk.clone(), supervisor.clone(), metrics),
         body_deadline: settings.body_deadline_ms,
         wait_most: settings.wait_most_s,
         event_bytes_most: settings.kafka.event_bytes_most,
@@ -205,7 +206,11 @@ fn supervise_slot(
 /// How full what has a bound is, looked up when it is asked: true also while a loop that would tell waits for a server.
 fn show_depths(metrics: &Metrics, queue: &WriteQueue, acknowledged: &mpsc::Sender<Logged>, bodies: &Room) {
     let (queue, acknowledged) = (queue.clone(), acknowledged.clone());
-    metrics.asked("writes_waiting", "Writes that wait for Redis; at most --in-flight-most", move || queue.waiting());
+    metrics.asked(
+        "writes_waiting",
+        "Writes that wait for Redis; at most --in-flight-most and the lines of all bulks",
+        move || queue.waiting(),
+    );
     metrics.asked(
         "acknowledgements_waiting",
         "Acknowledgements of the topic that wait until Redis learns of them; at most --acknowledgements-most",

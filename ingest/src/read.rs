@@ -135,7 +135,12 @@ pub(crate) async fn read_at_least(
 }
 
 /// `None`: Redis is away.
-async fn look(cache: &Cache, entity: &Entity, id: &RecordId, until: Instant) -> Result<Option<Looked>, ReadError> {
+pub(crate) async fn look(
+    cache: &Cache,
+    entity: &Entity,
+    id: &RecordId,
+    until: Instant,
+) -> Result<Option<Looked>, ReadError> {
     loop {
         let error = match cache.look(entity.name(), id).await {
             Ok(looked) => return Ok(Some(looked)),
@@ -168,18 +173,18 @@ pub(crate) async fn bring(cache: &Cache, table: &EntityTable, id: &RecordId) -> 
 }
 
 /// Only under the lease; and not at all is no harm.
-async fn fill(cache: &Cache, lease: &Lease, entry: Entry) {
+pub(crate) async fn fill(cache: &Cache, lease: &Lease, entry: Entry) {
     if let Err(error) = cache.fill(lease, &entry).await {
         tracing::debug!(%error, "a row that was read could not be cached");
     }
 }
 
-fn entry(entity: &Entity, id: &RecordId, cached: &Cached) -> Entry {
+pub(crate) fn entry(entity: &Entity, id: &RecordId, cached: &Cached) -> Entry {
     let Cached { version, content, .. } = cached.clone();
     Entry { entity: entity.name().to_owned(), id: id.clone(), version, content }
 }
 
-fn persisted(entity: &Entity, row: StoredRow) -> Cached {
+pub(crate) fn persisted(entity: &Entity, row: StoredRow) -> Cached {
     let content = row.record.map_or(Content::Tombstone, |record| {
         let mut text = String::new();
         entity.write_json(&record, &mut text);

@@ -14,6 +14,7 @@ use topic::KafkaSettings;
 use crate::App;
 use crate::app::{HTTP_BUDGET_SECONDS, stop_budgets};
 use crate::callers::{CallerSettings, IssueKey};
+use crate::http::BulkSettings;
 
 /// Takes records over HTTP, into Redis and the topic.
 #[derive(Clone, Debug, clap::Parser)]
@@ -154,6 +155,9 @@ pub struct Settings {
     pub callers: CallerSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub bulk: BulkSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub redis: RedisSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
@@ -199,7 +203,7 @@ impl Settings {
     /// Everything that is wrong, each naming its flag; the order of PROTOCOL's numbers among it.
     #[must_use]
     pub fn findings(&self) -> Findings {
-        let mut found = self.redis.findings().and(self.kafka.findings(None)).and(self.database.findings());
+        let mut found = self.groups();
         let ordered = [
             ("--redis-timeout-ms", self.redis.redis_timeout_ms),
             ("--answer-deadline-ms", self.answer_deadline_ms),
@@ -271,6 +275,11 @@ impl Settings {
             Err(error) => found.faults.extend(error.faults()),
         }
         found
+    }
+
+    fn groups(&self) -> Findings {
+        let stores = self.redis.findings().and(self.kafka.findings(None)).and(self.database.findings());
+        stores.and(self.bulk.findings(self.body_bytes_most))
     }
 
     /// A store that is away, or does not answer, must never look like a task that stalls.

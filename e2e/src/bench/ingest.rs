@@ -129,7 +129,8 @@ async fn check(system: &mut System, tally: &Tally) -> Result<()> {
     stand::forget_cache(system).await
 }
 
-async fn drained(system: &System) -> Result<()> {
+/// Waits until the group has committed everything.
+pub(super) async fn drained(system: &System) -> Result<()> {
     let (mut lag, until) = (Lag::of(system, "users")?, Instant::now() + DRAIN);
     while Instant::now() < until {
         if lag.behind()? == 0 {
@@ -142,7 +143,7 @@ async fn drained(system: &System) -> Result<()> {
 }
 
 /// The sum of a counter's series.
-fn sum(text: &str, series: &str, wanted: impl Fn(&str) -> bool) -> u64 {
+pub(super) fn sum(text: &str, series: &str, wanted: impl Fn(&str) -> bool) -> u64 {
     let lines = text.lines().filter(|line| line.starts_with(series) && wanted(line));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters are whole and positive")]
     lines.filter_map(|line| metric(line, series)).map(|value| value as u64).sum()

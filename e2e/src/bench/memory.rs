@@ -107,7 +107,7 @@ pub async fn backlog(servers: Servers, events: u64, told: impl Fn(&Sample)) -> R
     Ok(Curve { samples, done: format!("{events} events drained in {seconds} s") })
 }
 
-fn sample(system: &System, begun: Instant, told: &impl Fn(&Sample)) -> Result<Sample> {
+pub(super) fn sample(system: &System, begun: Instant, told: &impl Fn(&Sample)) -> Result<Sample> {
     let of = |process: &Option<Process>| process.as_ref().map_or(Ok(0.0), resident);
     let sample = Sample {
         second: begun.elapsed().as_secs_f64(),
@@ -119,7 +119,10 @@ fn sample(system: &System, begun: Instant, told: &impl Fn(&Sample)) -> Result<Sa
 }
 
 /// Resident memory in MiB.
-fn resident(process: &Process) -> Result<f64> {
+///
+/// # Errors
+/// It has ended.
+pub fn resident(process: &Process) -> Result<f64> {
     let file = format!("/proc/{}/status", process.pid());
     let text = std::fs::read_to_string(&file).with_context(|| format!("{} has ended", process.name()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;

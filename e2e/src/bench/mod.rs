@@ -1,10 +1,11 @@
 //! What things cost, measured on servers of its own: contenders alternate in one run, results are checked before a rate is
 //! quoted, and what is told is medians, spreads and ratios.
 //!
-//! The entity measured is `users`; nothing outside of `ingest`, `backlog`, `idle` and `open_loop` knows it. The programs
+//! The entity measured is `users`; nothing outside of `ingest`, `bulk`, `backlog`, `idle` and `open_loop` knows it. The programs
 //! are in `e2e/src/bin`: `bench`, `bench-memory` and `bench-seed`, and the references that ours are compared with.
 
 pub mod backlog;
+pub mod bulk;
 pub mod cpu;
 pub mod idle;
 pub mod ingest;

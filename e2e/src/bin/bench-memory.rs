@@ -1,5 +1,5 @@
 //! `make bench-memory`: whether the memory of both services stays flat over ten minutes of overload, and the persister's over
-//! a backlog of two million events. Prints the curves, and fails where a second half rises above its first. And what a write
+//! a backlog of two million events, and ingest's over one request with a million lines. Prints the curves, and fails where a second half rises above its first. And what a write
 //! costs in memory and disk that waits for a store which is away.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use e2e::bench::memory::{self, Curve, Sample};
 use e2e::bench::outage::{self, Cost};
-use e2e::bench::{machine, report, stand};
+use e2e::bench::{bulk, machine, report, stand};
 use serde_json::json;
 use service::process;
 
@@ -27,6 +27,10 @@ struct Arguments {
     #[arg(long, default_value = "2000000")]
     events: u64,
 
+    /// Lines of the bulk request.
+    #[arg(long, default_value = "1000000")]
+    lines: u64,
+
     /// How far the second half may rise above the first, in percent.
     #[arg(long, default_value = "10")]
     percent: u32,
@@ -38,6 +42,8 @@ enum What {
     Overload,
     /// Far more waits than fits into any bound.
     Backlog,
+    /// One request with very many lines.
+    Bulk,
     /// A store is away.
     Outage,
 }
@@ -50,7 +56,7 @@ fn main() -> std::process::ExitCode {
 }
 
 async fn bench(arguments: Arguments) -> Result<()> {
-    let Arguments { what, minutes, events, percent } = arguments;
+    let Arguments { what, minutes, events, lines, percent } = arguments;
     let wanted = |one| what.is_empty() || what.contains(&one);
     let servers = stand::servers()?;
     let machine = machine::facts(&servers).await?;
@@ -64,6 +70,10 @@ async fn bench(arguments: Arguments) -> Result<()> {
     if wanted(What::Backlog) {
         println!("\nbacklog of {events} events\n  second   ingest MiB   persister MiB");
         curves.push(("backlog", Box::pin(memory::backlog(servers, events, line)).await?));
+    }
+    if wanted(What::Bulk) {
+        println!("\nbulk of {lines} lines\n  second   ingest MiB   persister MiB");
+        curves.push(("bulk", Box::pin(bulk::memory(servers, lines, line)).await?));
     }
     let mut costs = Vec::new();
     if wanted(What::Outage) {

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use clap::{Parser, ValueEnum};
-use e2e::bench::{Extent, ingest, persist, stand};
+use e2e::bench::{Extent, bulk, ingest, persist, stand};
 use service::process;
 
 /// Measures ingest and persist on servers of its own.
@@ -25,6 +25,8 @@ struct Arguments {
 enum What {
     /// `logged` writes beside a handler that does nothing.
     Ingest,
+    /// Lines of a bulk request beside requests of their own.
+    Bulk,
     /// A drained backlog beside a bare consumer.
     Persist,
 }
@@ -42,6 +44,9 @@ async fn bench(arguments: Arguments) -> anyhow::Result<()> {
     let mut reports = Vec::new();
     if wanted(What::Ingest) {
         reports.push(ingest::run(servers, extent).await?);
+    }
+    if wanted(What::Bulk) {
+        reports.push(Box::pin(bulk::run(servers, extent)).await?);
     }
     if wanted(What::Persist) {
         reports.push(persist::run(servers, extent).await?);

@@ -13,6 +13,10 @@ mod bounds;
 #[cfg(test)]
 mod brakes;
 #[cfg(test)]
+mod bulk;
+#[cfg(test)]
+mod bulk_stream;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod commands;
@@ -82,6 +86,8 @@ mod purge;
 mod readers;
 #[cfg(test)]
 mod reads;
+#[cfg(test)]
+mod reads_many;
 #[cfg(test)]
 mod redis_errors;
 #[cfg(test)]

@@ -18,7 +18,8 @@ pub struct CallerSettings {
     pub api_keys: Option<PathBuf>,
 
     /// Take requests from everybody who reaches --listen, where something before it has asked who they are.
-    #[arg(long, env = "NO_AUTH", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "NO_AUTH", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true")]
     pub no_auth: bool,
 }
 

@@ -37,6 +37,33 @@ pub(super) struct Prefer {
     pub(super) wait: Option<Duration>,
 }
 
+/// What a client sent, as far as it tells one request from another (R5).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent<'s> {
+    pub(super) method: &'s str,
+    pub(super) media: &'s [u8],
+    /// As it came, but inflated.
+    pub(super) body: &'s [u8],
+    /// `traceparent`, which tells nothing apart.
+    pub(super) trace: Option<&'s str>,
+}
+
+impl<'s> Sent<'s> {
+    /// The request with its body.
+    pub(super) fn of(request: &'s HttpRequest, body: &'s [u8]) -> Self {
+        let media = request.headers().get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+        Self { method: request.method().as_str(), media, body, trace: trace(request) }
+    }
+}
+
+/// Longer than any real one: it is stored beside the record.
+const TRACE_BYTES_MOST: usize = 128;
+
+pub(super) fn trace(request: &HttpRequest) -> Option<&str> {
+    let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    trace.filter(|trace| trace.len() <= TRACE_BYTES_MOST)
+}
+
 impl Conditions {
     pub(super) fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let headers = request.headers();
@@ -44,24 +71,17 @@ impl Conditions {
         Ok(Self { precondition: precondition(headers)?, key: key(headers)?, caller, prefer: prefer(headers) })
     }
 
-    /// The key and the request that it came with (R5). `body` as it came.
-    pub(super) fn idempotency(
-        &self,
-        request: &HttpRequest,
-        entity: &str,
-        id: &RecordId,
-        body: &[u8],
-    ) -> Option<Idempotency> {
+    /// The key and the request that it came with (R5).
+    pub(super) fn idempotency(&self, sent: Sent<'_>, entity: &str, id: &RecordId) -> Option<Idempotency> {
         let key = self.key.as_ref()?;
-        let media = request.headers().get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
         let wanted = match self.precondition {
             None => String::new(),
             Some(Precondition::Match(version)) => version.to_string(),
             Some(Precondition::NoneMatch) => "none".to_owned(),
             Some(Precondition::Unused | Precondition::Known) => "unused".to_owned(),
         };
-        let parts = [request.method().as_str().as_bytes(), entity.as_bytes(), id.as_str().as_bytes()];
-        let fingerprint = hashed(parts.into_iter().chain([wanted.as_bytes(), media, body]));
+        let parts = [sent.method.as_bytes(), entity.as_bytes(), id.as_str().as_bytes()];
+        let fingerprint = hashed(parts.into_iter().chain([wanted.as_bytes(), sent.media, sent.body]));
         Some(Idempotency {
             key: hex::encode(hashed([self.caller.as_bytes(), key.as_bytes()])),
             fingerprint: hex::encode(fingerprint),
@@ -240,7 +260,7 @@ mod tests {
             let request = let_pass(request.append_header(("Content-Type", media)));
             let conditions = Conditions::of(&request).unwrap();
             let id = RecordId::parse(id).unwrap();
-            conditions.idempotency(&request, entity, &id, body.as_bytes()).unwrap().fingerprint
+            conditions.idempotency(Sent::of(&request, body.as_bytes()), entity, &id).unwrap().fingerprint
         };
         let first = print("PUT", "users", "1", "\"16\"", "application/json", "{}");
         assert_eq!(first, print("PUT", "users", "1", "\"16\"", "application/json", "{}"));

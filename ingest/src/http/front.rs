@@ -10,7 +10,7 @@ use table::EntityTable;
 use topic::LagMetrics;
 
 use super::authenticate::caller;
-use super::{Problem, Room};
+use super::{Bulks, Problem, Room};
 use crate::callers::Right;
 use crate::turns::Turns;
 use crate::write::WritePath;
@@ -27,6 +27,7 @@ pub(crate) struct Front {
     pub(crate) grace: Duration,
     pub(crate) body_bytes_most: usize,
     pub(crate) bodies: Room,
+    pub(crate) bulks: Bulks,
     pub(crate) body_deadline: Duration,
     pub(crate) wait_most: Duration,
     pub(crate) event_bytes_most: usize,

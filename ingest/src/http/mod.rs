@@ -3,15 +3,18 @@
 mod asked;
 mod authenticate;
 mod body;
+mod bulk;
 mod conditions;
 mod done;
 mod farewell;
 mod fate;
 mod front;
+mod inflate;
 mod measure;
 mod patch;
 mod problem;
 mod reads;
+mod reads_many;
 mod room;
 mod writes;
 
@@ -21,6 +24,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub(crate) use authenticate::authenticated;
+pub use bulk::BulkSettings;
+pub(crate) use bulk::Bulks;
 pub(crate) use farewell::farewell;
 pub(crate) use front::Front;
 pub(crate) use measure::{HttpMetrics, measured};
@@ -46,7 +51,12 @@ pub(crate) fn routes(front: Arc<Front>, aliases: &[Alias]) -> impl FnOnce(&mut S
             });
             config.service(only(web::resource(format!("/{route}")).name(&route).route(post), "POST"));
         }
-        config.service(only(web::resource("/{entity}").route(web::post().to(writes::post)), "POST"));
+        config.service(only(web::resource("/{entity}:bulk").route(web::post().to(bulk::post)), "POST"));
+        let entity = web::resource("/{entity}")
+            .route(web::post().to(writes::post))
+            .route(web::get().to(reads_many::get))
+            .route(web::head().to(reads_many::get));
+        config.service(only(entity, "GET, HEAD, POST"));
         let record = web::resource("/{entity}/{id}")
             .route(web::put().to(writes::put))
             .route(web::patch().to(patch::patch))

@@ -13,10 +13,9 @@ use service::Backoff;
 use table::EntityTable;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::conditions::Conditions;
+use super::conditions::{Conditions, Sent};
 use super::done::Done;
 use super::front::{record_id, segment};
-use super::writes::Sent;
 use super::{Answer, Front, Problem, body};
 use crate::callers::Right;
 use crate::intent::{Accepted, Intent, Refusal, Wish};
@@ -53,8 +52,7 @@ impl Front {
             return Err(Problem::condition("PATCH takes no If-None-Match: it changes what is there"));
         }
         let body = self.body(request, payload, body::MERGE_PATCH).await?;
-        let patch =
-            Patch { table, id, patch: read(&body)?, conditions: &conditions, sent: Sent { request, body: &body } };
+        let patch = Patch { table, id, patch: read(&body)?, conditions: &conditions, sent: Sent::of(request, &body) };
         let accepted = self.merge(&patch).await?;
         let (id, op) = (patch.id, "upsert");
         self.finish(table, id, op, accepted, conditions).await

@@ -13,7 +13,7 @@ use table::EntityTable;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::conditions::Conditions;
+use super::conditions::{Conditions, Sent};
 use super::done::Done;
 use super::front::{record_id, segment};
 use super::{Answer, Front, Problem, body};
@@ -73,16 +73,8 @@ impl Front {
         }
         let body = self.body(request, payload, body::JSON).await?;
         let (named, wish) = self.wish(table.entity(), &body)?;
-        let id = match (named, conditions.derived_id(name)) {
-            (Some(id), _) => id,
-            // Never over anything: the key itself may be forgotten by now (R5).
-            (None, Some(derived)) => {
-                conditions.precondition = Some(Precondition::Unused);
-                record_id(&derived.to_string())?
-            }
-            (None, None) => record_id(&Uuid::now_v7().to_string())?,
-        };
-        self.write(table, id, wish, conditions, Sent { request, body: &body }).await
+        let id = posted_id(named, &mut conditions, name)?;
+        self.write(table, id, wish, conditions, Sent::of(request, &body)).await
     }
 
     async fn put(&self, name: &str, id: &str, request: &HttpRequest, payload: Payload) -> Result<Done, Problem> {
@@ -94,7 +86,7 @@ impl Front {
         if named.is_some_and(|named| named != id) {
             return Err(Problem::ids_differ());
         }
-        self.write(table, id, wish, conditions, Sent { request, body: &body }).await
+        self.write(table, id, wish, conditions, Sent::of(request, &body)).await
     }
 
     async fn delete(&self, name: &str, id: &str, request: &HttpRequest) -> Result<Done, Problem> {
@@ -102,14 +94,14 @@ impl Front {
         let id = record_id(id)?;
         let conditions = Conditions::of(request)?;
         let wish = Wish { content: Content::Tombstone, change: table.entity().change(None) };
-        self.write(table, id, wish, conditions, Sent { request, body: &[] }).await
+        self.write(table, id, wish, conditions, Sent::of(request, &[])).await
     }
 
     pub(super) async fn body(
         &self,
         request: &HttpRequest,
         payload: Payload,
-        expected: &str,
+        expected: &'static str,
     ) -> Result<BytesMut, Problem> {
         body::whole(request, payload, expected, self.body_bytes_most, &self.bodies, self.body_deadline).await
     }
@@ -147,17 +139,15 @@ impl Front {
         id: &RecordId,
         wish: Wish,
         conditions: &Conditions,
-        Sent { request, body }: Sent<'_>,
+        sent: Sent<'_>,
     ) -> Intent {
-        let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-        let trace = trace.filter(|trace| trace.len() <= 128).map(str::to_owned);
         Intent {
             table: table.clone(),
             id: id.clone(),
             wish,
-            trace,
+            trace: sent.trace.map(str::to_owned),
             precondition: conditions.precondition,
-            idempotency: conditions.idempotency(request, table.entity().name(), id, body),
+            idempotency: conditions.idempotency(sent, table.entity().name(), id),
             merged: false,
             turn: None,
             prefers: conditions.prefer.state,
@@ -191,9 +181,19 @@ impl Front {
     }
 }
 
-/// A request with its body as it came.
-#[derive(Clone, Copy)]
-pub(super) struct Sent<'r> {
-    pub(super) request: &'r HttpRequest,
-    pub(super) body: &'r [u8],
+/// The id of a record that is posted: the one that it names, else the one that its key makes, else a new one.
+pub(super) fn posted_id(
+    named: Option<RecordId>,
+    conditions: &mut Conditions,
+    entity: &str,
+) -> Result<RecordId, Problem> {
+    match (named, conditions.derived_id(entity)) {
+        (Some(id), _) => Ok(id),
+        // Never over anything: the key itself may be forgotten by now (R5).
+        (None, Some(derived)) => {
+            conditions.precondition = Some(Precondition::Unused);
+            record_id(&derived.to_string())
+        }
+        (None, None) => record_id(&Uuid::now_v7().to_string()),
+    }
 }

@@ -12,7 +12,6 @@ mod digest;
 mod failed;
 mod file;
 mod ids;
-mod in_order;
 mod lines;
 mod one;
 mod report;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use ingest::in_order::InOrder;
 use record::RecordId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
@@ -16,7 +17,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::book::{Book, Settled};
 use crate::failed::Refused;
-use crate::in_order::InOrder;
 use crate::lines::Line;
 use crate::report::Report;
 use crate::send::{Fate, Ingest};
@@ -204,7 +204,7 @@ impl<'i> Flight<'i> {
     /// Those before which nothing is under way any more.
     fn settled(&mut self) -> impl Iterator<Item = Settled> {
         std::iter::from_fn(|| {
-            let settled = self.order.next()?;
+            let settled = self.order.pop()?;
             self.bytes -= settled.line.body.len();
             Some(settled)
         })

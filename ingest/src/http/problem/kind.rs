@@ -11,6 +11,7 @@ pub(crate) enum Kind {
     MalformedJson,
     InvalidId,
     InvalidCondition,
+    InvalidQuery,
     BrokenBody,
     Unauthenticated,
     Forbidden,
@@ -61,7 +62,7 @@ impl Kind {
     /// What every problem of this kind is answered with.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::MalformedJson | Self::InvalidId | Self::InvalidCondition | Self::BrokenBody => {
+            Self::MalformedJson | Self::InvalidId | Self::InvalidCondition | Self::InvalidQuery | Self::BrokenBody => {
                 StatusCode::BAD_REQUEST
             }
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -99,6 +100,7 @@ impl Kind {
             Self::MalformedJson => "The body is not JSON",
             Self::InvalidId => "The id is not valid",
             Self::InvalidCondition => "A header of the request is not valid",
+            Self::InvalidQuery => "The query of the address is not valid",
             Self::BrokenBody => "The body could not be read",
             Self::Unauthenticated => "Who asks is not known",
             Self::Forbidden => "The key does not open this",

@@ -203,7 +203,10 @@ impl Problem {
     }
 
     pub(crate) fn no_route() -> Self {
-        Self::new(Kind::NoRoute, "the routes are /{entity}, /{entity}/{id} and /{entity}/{id}/writes/{version}")
+        Self::new(
+            Kind::NoRoute,
+            "the routes are /{entity}, /{entity}:bulk, /{entity}/{id} and /{entity}/{id}/writes/{version}",
+        )
     }
 
     /// For a resource's other methods.
@@ -211,12 +214,12 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, format!("allowed here: {allow}")) }
     }
 
-    pub(crate) fn media_type(expected: &str) -> Self {
-        Self::new(Kind::UnsupportedMediaType, format!("send Content-Type: {expected}"))
+    pub(crate) fn media_type(taken: &str) -> Self {
+        Self::new(Kind::UnsupportedMediaType, format!("send Content-Type: {taken}"))
     }
 
     pub(crate) fn encoding() -> Self {
-        Self::new(Kind::UnsupportedEncoding, "send the body without Content-Encoding")
+        Self::new(Kind::UnsupportedEncoding, "send the body with one Content-Encoding of gzip and zstd, or with none")
     }
 
     pub(crate) fn too_large(most: usize) -> Self {
@@ -229,12 +232,34 @@ impl Problem {
         Self::new(Kind::BodiesFull, detail)
     }
 
+    pub(crate) fn answers_full() -> Self {
+        let detail = "the records fill the room of what is in progress (--bodies-bytes-most); ask for fewer, or again after the time \
+                      given";
+        Self::new(Kind::BodiesFull, detail)
+    }
+
     pub(crate) fn slow_body() -> Self {
         Self::new(Kind::SlowBody, "send the body without pauses, or a smaller one")
     }
 
     pub(crate) fn broken_body() -> Self {
-        Self::new(Kind::BrokenBody, "the connection or its framing broke")
+        Self::new(Kind::BrokenBody, "the connection or its framing broke, or it is not what Content-Encoding says")
+    }
+
+    pub(crate) fn bulk_too_large(most: u64) -> Self {
+        let detail = format!(
+            "the most is {most} bytes for all lines (--bulk-bytes-most); nothing was written from this line on: send these \
+             lines in another request"
+        );
+        Self::new(Kind::BodyTooLarge, detail)
+    }
+
+    pub(crate) fn empty_line() -> Self {
+        Self::new(Kind::MalformedJson, "the line is empty: leave it out, or send the record that belongs there")
+    }
+
+    pub(crate) fn query(detail: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidQuery, detail)
     }
 
     /// The members of the problem, with its status among them.
@@ -276,6 +301,9 @@ impl Problem {
         }
         if let Some(challenge) = self.challenge {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge.as_str())));
+        }
+        if self.kind == Kind::UnsupportedEncoding {
+            response.insert_header((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd")));
         }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));

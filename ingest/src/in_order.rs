@@ -4,25 +4,32 @@ use std::collections::VecDeque;
 
 /// A queue of things under way; the first is the oldest that has not been handed out.
 #[derive(Debug)]
-pub(crate) struct InOrder<T> {
+pub struct InOrder<T> {
     first: u64,
     slots: VecDeque<Option<T>>,
 }
 
+impl<T> Default for InOrder<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> InOrder<T> {
     /// Nothing is under way.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         Self { first: 0, slots: VecDeque::new() }
     }
 
     /// One more begins; its number is for [`InOrder::end`].
-    pub(crate) fn begin(&mut self) -> u64 {
+    pub fn begin(&mut self) -> u64 {
         self.slots.push_back(None);
         self.first + self.slots.len() as u64 - 1
     }
 
     /// One has ended.
-    pub(crate) fn end(&mut self, number: u64, with: T) {
+    pub fn end(&mut self, number: u64, with: T) {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) {
             *slot = Some(with);
@@ -30,15 +37,22 @@ impl<T> InOrder<T> {
     }
 
     /// The oldest, if it has ended.
-    pub(crate) fn next(&mut self) -> Option<T> {
+    pub fn pop(&mut self) -> Option<T> {
         let ended = self.slots.front_mut()?.take()?;
         self.slots.pop_front();
         self.first += 1;
         Some(ended)
     }
 
+    /// Whether none is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// How many are kept, under way or waiting for an older one.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.slots.len()
     }
 }
@@ -48,7 +62,7 @@ mod tests {
     use super::*;
 
     fn ended(queue: &mut InOrder<u64>) -> Vec<u64> {
-        std::iter::from_fn(|| queue.next()).collect()
+        std::iter::from_fn(|| queue.pop()).collect()
     }
 
     #[test]
