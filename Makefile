@@ -1,7 +1,7 @@
 # Every command of this project. `make` alone lists them; settings are environment variables (`make help`).
 .DEFAULT_GOAL := help
 .PHONY: help install up up-containers up-processes down down-containers down-processes clean clean-containers \
-	clean-processes doctor test chaos lint fmt model model-short bench bench-memory bench-seed dashboard
+	clean-processes doctor test chaos lint fmt model model-short bench bench-memory bench-overload bench-seed dashboard
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -17,7 +17,7 @@ MODEL_SHORT := d01 k01 k07 k09 k11-no k25 k36 k37-no k38 k41-no k43 k46 k49 k50 
 
 help: ## list the commands
 	@echo "make COMMAND, one of:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "   %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "   %-15s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Settings of up: STACK=containers|processes, INGEST_PORT INGEST_ADMIN_PORT PERSISTER_ADMIN_PORT"
 	@echo "   PROMETHEUS_PORT KAFKA_PORT REDIS_PORT DB_PORT; of processes also KAFKA_CONTROLLER_PORT and"
@@ -98,6 +98,10 @@ bench: ## what each decision costs, as ratios (ARGS="…" for some)
 bench-memory: ## memory over 10 minutes of overload and over a backlog of 2 million events: curves, flat or not
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 	@$(BUILT)/bench-memory $(ARGS)
+
+bench-overload: ## ten times what ingest can take: what it accepts is answered in time, and none of it is lost
+	$(CARGO) build --workspace --bins --profile $(PROFILE)
+	@$(BUILT)/bench-overload $(ARGS)
 
 bench-seed: ## 1,000 writes a second for a minute over six partitions: the curve of events behind
 	$(CARGO) build --workspace --bins --profile $(PROFILE)

@@ -8,18 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as HttpApp, HttpServer, web};
 use anyhow::Context;
+use rustls::ServerConfig;
 use service::{Health, Metrics, Supervisor, admin, process, schemas, serving};
+use socket2::SockRef;
 use tokio::net::TcpSocket;
 use topic::Publisher;
 
-use crate::callers::{self, Caller, Callers};
-use crate::http::{self, Front, HttpMetrics, Problem};
+use crate::callers::Callers;
+use crate::http::{self, Front, HttpMetrics, InProgress, Problem, Room};
 use crate::parts;
 use crate::settings::Settings;
 use crate::slot::{self, InstanceSlot};
+use crate::tls;
 
 /// How long requests in progress may take once the process is to stop.
 pub(crate) const HTTP_BUDGET_SECONDS: u64 = 15;
@@ -69,11 +72,14 @@ impl App {
         let front = parts::start(&settings, slot::identity(admin_address), &catalog, &metrics, &health, &supervisor)?;
         let publisher = front.writes.publisher.clone();
         let slot = Arc::clone(&front.writes.away.slot);
-        let callers = match &settings.callers.api_keys {
-            Some(path) => callers::supervise(path.clone(), &catalog, &metrics, &supervisor)?,
-            None => Arc::new(Callers::Anybody(Caller::anybody().into())),
+        let requests = Room::new(settings.in_flight_most);
+        let doors = Doors {
+            callers: Callers::supervise(&settings.callers, &catalog, &metrics, &supervisor)?,
+            health: Arc::clone(&health),
+            metrics: HttpMetrics::new(&metrics, requests.clone()),
+            requests,
+            tls: tls::supervise(&settings.tls, &metrics, &supervisor)?,
         };
-        let doors = Doors { callers, health: Arc::clone(&health), metrics: HttpMetrics::new(&metrics) };
         let http = server(&settings, front, doors, listener)?;
         let http = serving::supervise("http", http, &supervisor);
         health.set_serving(true);
@@ -118,12 +124,15 @@ impl App {
     }
 }
 
-/// Binds, with a bound for the connections that nobody has accepted yet.
+/// Binds, with bounds for the connections that nobody has accepted yet, and for how long the system keeps what a client does not
+/// read.
 fn listen(settings: &Settings) -> std::io::Result<TcpListener> {
     let address = settings.listen;
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // As the standard library's own: a port that was in use a moment ago is ours again.
     socket.set_reuseaddr(true)?;
+    // Whoever is accepted has it from here.
+    SockRef::from(&socket).set_tcp_user_timeout(Some(settings.client_stall_ms))?;
     socket.bind(address)?;
     socket.listen(settings.connections_waiting_most)?.into_std()
 }
@@ -133,20 +142,28 @@ struct Doors {
     callers: Arc<Callers>,
     health: Arc<Health>,
     metrics: HttpMetrics,
+    requests: Room,
+    tls: Option<ServerConfig>,
 }
 
 fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener) -> std::io::Result<Server> {
     let front = Arc::new(front);
     let connections = doors.metrics.connections();
     let (callers, health) = (web::Data::from(doors.callers), web::Data::from(doors.health));
-    let metrics = web::Data::new(doors.metrics);
-    let aliases = settings.route_alias.clone();
+    let (metrics, requests) = (web::Data::new(doors.metrics), web::Data::new(InProgress(doors.requests)));
+    let (aliases, origins) = (settings.route_alias.clone(), settings.cors_origins.clone());
     let app = move || {
         HttpApp::new()
             .app_data(metrics.clone())
             .app_data(health.clone())
+            .app_data(requests.clone())
             .app_data(callers.clone())
+            // Whatever stands further down is passed earlier.
+            .wrap(from_fn(http::limited))
             .wrap(from_fn(http::authenticated))
+            .wrap(from_fn(http::admitted))
+            .wrap(Condition::new(!origins.is_empty(), http::cors(&origins)))
+            .wrap(from_fn(http::told))
             .wrap(from_fn(http::farewell))
             .wrap(from_fn(http::measured))
             .configure(http::routes(Arc::clone(&front), &aliases))
@@ -156,9 +173,13 @@ fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener
         .workers(settings.http_workers)
         .max_connections(settings.connections_most / settings.http_workers.max(1))
         .client_request_timeout(settings.head_deadline_ms)
+        .tls_handshake_timeout(settings.tls.tls_handshake_ms)
         .on_connect(move |_, extensions| drop(extensions.insert(connections.open())))
         .shutdown_timeout(HTTP_BUDGET_SECONDS)
-        .disable_signals()
-        .listen(listener)?;
+        .disable_signals();
+    let server = match doors.tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }

@@ -46,7 +46,7 @@ pub(crate) fn start(
     let clock = Arc::new(ClockWatch::new(settings.redis.clock_skew_ms));
     let connector = Connector::new(&settings.redis, watched(&clock))?;
     let cache = Cache::new(connector.clone(), settings.redis.clone(), &uuid::Uuid::now_v7().to_string());
-    let (queue, writer) = WriteQueue::new(cache.clone(), settings.in_flight_most + settings.bulk.lines_at_once());
+    let (queue, writer) = WriteQueue::new(cache.clone(), settings.writes_waiting_most());
     let (acknowledged, acknowledgements) = mpsc::channel(settings.acknowledgements_most);
     let publisher = Publisher::new(&settings.kafka)?;
     metrics.collector(publisher.replaced());
@@ -208,7 +208,7 @@ fn show_depths(metrics: &Metrics, queue: &WriteQueue, acknowledged: &mpsc::Sende
     let (queue, acknowledged) = (queue.clone(), acknowledged.clone());
     metrics.asked(
         "writes_waiting",
-        "Writes that wait for Redis; at most --in-flight-most and the lines of all bulks",
+        "Writes that wait for Redis; at most twice --in-flight-most and the lines of all bulks",
         move || queue.waiting(),
     );
     metrics.asked(

@@ -15,6 +15,8 @@ use crate::App;
 use crate::app::{HTTP_BUDGET_SECONDS, stop_budgets};
 use crate::callers::{CallerSettings, IssueKey};
 use crate::http::BulkSettings;
+use crate::http::{Origin, origin};
+use crate::tls::TlsSettings;
 
 /// Takes records over HTTP, into Redis and the topic.
 #[derive(Clone, Debug, clap::Parser)]
@@ -87,9 +89,17 @@ pub struct Settings {
     #[arg(long, env = "CONNECTIONS_WAITING_MOST", default_value = "1024")]
     pub connections_waiting_most: u32,
 
-    /// Most writes that wait for Redis at one time; past it 503.
+    /// Most requests in progress at one time, from head to answer; past it 503 before anything is done. A bulk request is one.
     #[arg(long, env = "IN_FLIGHT_MOST", default_value = "4096")]
     pub in_flight_most: usize,
+
+    /// How long a client may leave unread what was answered; then its connection is closed.
+    #[arg(long, env = "CLIENT_STALL_MS", default_value = "30000", value_parser = millis)]
+    pub client_stall_ms: Duration,
+
+    /// Origins whose pages may ask, such as `https://shop.example`, or `*` for all. Several with commas between; left out, none.
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<Origin>,
 
     /// How long a write waits for the topic before it is answered `cached`.
     #[arg(long, env = "ANSWER_DEADLINE_MS", default_value = "2000", value_parser = millis)]
@@ -156,6 +166,9 @@ pub struct Settings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub bulk: BulkSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a group of flags, documented there")]
+    pub tls: TlsSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a group of flags, documented there")]
     pub redis: RedisSettings,
@@ -244,10 +257,7 @@ impl Settings {
         found.demand(self.connections_most >= self.http_workers, || {
             "--connections-most must be at least --http-workers".to_owned()
         });
-        found = found.and(self.stall()).and(self.callers.findings(self.listen));
-        found.demand(!same_port(self.listen, self.admin.admin_listen), || {
-            "--listen and --admin-listen must not be the same: give them two ports".to_owned()
-        });
+        found = found.and(self.stall()).and(self.door());
         found.demand(self.slot_lease_s >= Duration::from_secs(3), || {
             "--slot-lease-s must be at least 3: it is renewed every second".to_owned()
         });
@@ -280,6 +290,31 @@ impl Settings {
     fn groups(&self) -> Findings {
         let stores = self.redis.findings().and(self.kafka.findings(None)).and(self.database.findings());
         stores.and(self.bulk.findings(self.body_bytes_most))
+    }
+
+    /// Room for the writes of all requests in progress, for as many whose clients went away before Redis answered, and for the
+    /// lines of all bulks: the queue is never what is full first.
+    pub(crate) fn writes_waiting_most(&self) -> usize {
+        self.in_flight_most.saturating_mul(2).saturating_add(self.bulk.lines_at_once())
+    }
+
+    /// Who is let in, and where.
+    fn door(&self) -> Findings {
+        let mut found = self.callers.findings(self.listen).and(self.tls.findings());
+        found.demand(self.cors_origins.len() < 2 || !self.cors_origins.contains(&Origin::Any), || {
+            "--cors-origins: * stands for all others: give it alone".to_owned()
+        });
+        if self.callers.api_keys.is_some() && !self.listen.ip().is_loopback() && !self.tls.is_on() {
+            found.warnings.push(
+                "--listen is reached from other machines without TLS, and API keys can be read on the way: give --tls-cert and \
+                  --tls-key, or end TLS before it"
+                    .to_owned(),
+            );
+        }
+        found.demand(!same_port(self.listen, self.admin.admin_listen), || {
+            "--listen and --admin-listen must not be the same: give them two ports".to_owned()
+        });
+        found
     }
 
     /// A store that is away, or does not answer, must never look like a task that stalls.
@@ -386,12 +421,31 @@ mod tests {
     #[test]
     fn a_port_that_others_reach_asks_who_they_are_unless_it_is_told_not_to() {
         let faults = |flags: &[&str]| found(flags).faults.join("\n");
-        assert!(faults(&["--listen=0.0.0.0:8080"]).contains("--listen 0.0.0.0:8080 is reached from other machines"));
-        assert!(faults(&["--listen=[::]:8080"]).contains("give --api-keys FILE"));
+        assert!(faults(&["--listen=0.0.0.0:8080"]).contains("--listen is reached from other machines"));
+        assert!(faults(&["--listen=[::]:8080"]).contains("give --api-keys with a file"));
         assert_eq!(faults(&["--listen=0.0.0.0:8080", "--no-auth"]), "");
         assert_eq!(faults(&["--listen=[::1]:8080"]), "");
         let fault = faults(&["--listen=0.0.0.0:8080", "--api-keys=/nowhere/keys.toml"]);
         assert!(fault.starts_with("--api-keys /nowhere/keys.toml: "), "{fault}");
+    }
+
+    #[test]
+    fn keys_rates_and_origins_that_contradict_themselves_are_told() {
+        let faults = |flags: &[&str]| found(flags).faults.join("\n");
+        assert!(
+            faults(&["--no-auth", "--api-keys=/nowhere"]).contains("--api-keys and --no-auth contradict each other")
+        );
+        assert_eq!(faults(&["--no-auth=false"]), "");
+        assert!(faults(&["--rate-burst=5"]).contains("--rate-burst is given without --rate-per-s"));
+        assert!(faults(&["--cors-origins=*,https://shop.example"]).contains("--cors-origins: * stands for all others"));
+        assert_eq!(faults(&["--cors-origins=http://localhost:1,https://shop.example", "--rate-per-s=1"]), "");
+        assert!(faults(&["--tls-cert=/nowhere/cert.pem"]).contains("--tls-cert is given without --tls-key"));
+    }
+
+    #[test]
+    fn keys_that_can_be_read_on_the_way_are_warned_of() {
+        let warned = |listen: &str| found(&["--api-keys=/nowhere", listen]).warnings.len();
+        assert_eq!((warned("--listen=0.0.0.0:8080"), warned("--listen=127.0.0.1:8080")), (1, 0));
     }
 
     #[test]

@@ -80,7 +80,12 @@ impl Metrics {
 
     /// A gauge that is asked when it is scraped: of what a loop would show too late, or not at all while it waits.
     pub fn asked(&self, name: &str, help: &str, value: impl Fn() -> usize + Send + Sync + 'static) {
-        let gauge = IntGauge::with_opts(prefixed(name, help)).expect(UNIQUE);
+        self.asked_as(prefixed(name, help), value);
+    }
+
+    /// The same, under a name of the field's own.
+    pub fn asked_as(&self, opts: Opts, value: impl Fn() -> usize + Send + Sync + 'static) {
+        let gauge = IntGauge::with_opts(opts).expect(UNIQUE);
         self.collector(Asked { gauge, value });
     }
 

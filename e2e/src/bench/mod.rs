@@ -14,6 +14,7 @@ pub mod machine;
 pub mod memory;
 pub mod open_loop;
 pub mod outage;
+pub mod overload;
 pub mod persist;
 pub mod report;
 pub mod rows;

@@ -43,6 +43,12 @@ impl Wire {
         }
     }
 
+    /// Goes away for good: whoever only closes may still wait for his answer.
+    fn reset(self) -> Result<()> {
+        self.0.set_nonblocking(true)?;
+        Ok(tokio::net::TcpStream::from_std(self.0)?.set_zero_linger()?)
+    }
+
     fn is_silent_for(&mut self, span: Duration) -> Result<bool> {
         self.0.set_read_timeout(Some(span))?;
         let read = self.0.read(&mut [0; 1]);
@@ -173,36 +179,132 @@ async fn g10_a_client_that_is_slow_with_its_head_or_its_body_is_cut_off_in_time(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn g10_writes_past_those_that_may_wait_for_redis_are_503_at_once() -> Result<()> {
+async fn g10_requests_past_those_in_progress_are_503_before_any_work_and_the_writes_of_the_others_all_fit() -> Result<()>
+{
     let system = patient(Servers::own()?)?.with("IN_FLIGHT_MOST", "3").up().await?;
     ensure!(put(&system, 0).await?.status() == 202);
     system.servers.redis.pause()?;
-    let waiting = async |count: f64| {
-        let what = format!("{count} writes wait");
-        let series = "write_behind_writes_waiting";
+    let in_flight = async |count: f64| {
+        let what = format!("{count} requests are in progress");
+        let series = "http_requests_in_flight";
         system.eventually(&what, async || Ok(shown(&system, &system.ingest_admin_url, series).await? == count)).await
     };
     let work = async {
-        // The first is with Redis already, and waits in no queue.
-        let in_flight = async || shown(&system, &system.ingest_admin_url, "http_requests_in_flight").await;
-        system.eventually("the first is under way", async || Ok(in_flight().await? == 1.0)).await?;
-        waiting(0.0).await?;
-        let fill = async {
-            waiting(3.0).await?;
-            let begun = Instant::now();
-            refused(put(&system, 5).await?, "busy").await?;
-            ensure!(begun.elapsed() < Duration::from_secs(2), "it was refused only after {:?}", begun.elapsed());
-            system.servers.redis.resume()?;
-            Ok(())
-        };
-        tokio::try_join!(put(&system, 2), put(&system, 3), put(&system, 4), fill)
+        in_flight(3.0).await?;
+        // A write, a read, a route that is none, a head whose body never comes: nothing of them is looked at.
+        let begun = Instant::now();
+        refused(put(&system, 5).await?, "busy").await?;
+        refused(system.call(Method::GET, "/users/0", None).await?, "busy").await?;
+        refused(system.call(Method::GET, "/no/such/route", None).await?, "busy").await?;
+        let mut wire = Wire::open(&system)?;
+        wire.send(&head("PUT", "/users/5", 1000))?;
+        let answer = wire.answer()?;
+        ensure!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
+        ensure!(answer.contains("connection: close"), "the next request would meet the end unawares: {answer}");
+        let mut wire = Wire::open(&system)?;
+        for _ in 0..3 {
+            wire.send(&(head("PUT", "/users/5", JANE.len()) + JANE))?;
+            let answer = wire.answer()?;
+            ensure!(answer.starts_with("HTTP/1.1 503") && !answer.contains("connection: close"), "{answer}");
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(2), "they were refused only after {:?}", begun.elapsed());
+        in_flight(3.0).await?;
+        system.servers.redis.resume()
     };
-    let (first, (second, third, fourth, ())) = tokio::try_join!(put(&system, 1), work)?;
-    for answer in [first, second, third, fourth] {
-        ensure!(answer.status() == 202, "what found room is written: {answer:?}");
+    let (first, second, third, ()) = tokio::try_join!(put(&system, 1), put(&system, 2), put(&system, 3), work)?;
+    for answer in [first, second, third] {
+        ensure!(answer.status() == 202, "what found a place is written: {answer:?}");
     }
-    waiting(0.0).await?;
+    in_flight(0.0).await?;
     ensure!(put(&system, 5).await?.status() == 202, "it opens again");
+    let busy = r#"write_behind_rejected_total{entity="users",reason="busy"}"#;
+    ensure!(shown(&system, &system.ingest_admin_url, busy).await? == 0.0, "a write got further than the door");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g10_a_client_that_goes_away_gives_its_place_back_and_the_queue_has_room_for_what_it_left() -> Result<()> {
+    let system = patient(Servers::own()?)?.with("IN_FLIGHT_MOST", "3").up().await?;
+    ensure!(put(&system, 0).await?.status() == 202);
+    system.servers.redis.pause()?;
+    let at = async |series: &str, count: f64| {
+        let what = format!("{series} is {count}");
+        system.eventually(&what, async || Ok(shown(&system, &system.ingest_admin_url, series).await? == count)).await
+    };
+    let leave = async |count: u16| {
+        let mut wires = Vec::new();
+        for number in 0..count {
+            let mut wire = Wire::open(&system)?;
+            wire.send(&(head("PUT", &format!("/users/{number}"), JANE.len()) + JANE))?;
+            wires.push(wire);
+        }
+        at("http_requests_in_flight", f64::from(1 + count)).await?;
+        wires.into_iter().try_for_each(Wire::reset)?;
+        at("http_requests_in_flight", 1.0).await
+    };
+    let work = async {
+        // The first is with Redis, and waits in no queue.
+        at("http_requests_in_flight", 1.0).await?;
+        at("write_behind_writes_waiting", 0.0).await?;
+        leave(2).await?;
+        leave(2).await?;
+        at("write_behind_writes_waiting", 4.0).await?;
+        let resume = async {
+            at("write_behind_writes_waiting", 6.0).await?;
+            system.servers.redis.resume()
+        };
+        tokio::try_join!(put(&system, 8), put(&system, 9), resume)
+    };
+    let (one, (two, three, ())) = tokio::try_join!(put(&system, 7), work)?;
+    for answer in [one, two, three] {
+        ensure!(answer.status() == 202, "those who left fill the queue of those who came: {answer:?}");
+    }
+    Ok(())
+}
+
+/// A connection that has sent so much that the answers do not fit into the buffers between, and reads nothing.
+fn stalled(system: &System, requests: &str) -> Result<Wire> {
+    let mut wire = Wire::open(system)?;
+    wire.0.set_write_timeout(Some(Duration::from_millis(500)))?;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        match wire.0.write_all(requests.as_bytes()) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(wire),
+            // It may be cut already.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                return Ok(wire);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    anyhow::bail!("the answers to so many requests find room")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g10_a_client_that_does_not_read_what_is_answered_is_cut_after_its_time_and_no_other_is() -> Result<()> {
+    let system = System::prepare(Servers::shared())?.with("CLIENT_STALL_MS", "1000").with("BODY_BYTES_MOST", "600000");
+    let system = system.up().await?;
+    let large = json!({ "name": "J".repeat(100), "age": 1, "occupation": "x".repeat(200) });
+    system.put("users", "1", &large).await?;
+    let in_flight = async || shown(&system, &system.ingest_admin_url, "http_requests_in_flight").await;
+    let get = "GET /users/1 HTTP/1.1\r\nHost: ingest\r\n\r\n";
+    let mut other = Wire::open(&system)?;
+    let wire = stalled(&system, &get.repeat(500))?;
+    let begun = Instant::now();
+    system
+        .eventually("it is cut", async || {
+            other.send(get)?;
+            ensure!(other.answer()?.starts_with("HTTP/1.1 200"), "another client was cut");
+            Ok(in_flight().await? == 0.0)
+        })
+        .await?;
+    ensure!(begun.elapsed() < Duration::from_secs(10), "it was cut only after {:?}", begun.elapsed());
+    drop(other);
+    let open = async || shown(&system, &system.ingest_admin_url, "http_connections").await;
+    // Those that rest are closed after 5 s; this one has never rested.
+    system.eventually("no connection is left", async || Ok(open().await? == 0.0)).await?;
+    drop(wire);
     Ok(())
 }
 

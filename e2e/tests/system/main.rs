@@ -17,6 +17,8 @@ mod bulk;
 #[cfg(test)]
 mod bulk_stream;
 #[cfg(test)]
+mod callers;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod commands;
@@ -24,6 +26,8 @@ mod commands;
 mod conditions;
 #[cfg(test)]
 mod configuration;
+#[cfg(test)]
+mod cross_origin;
 #[cfg(test)]
 mod dashboard;
 #[cfg(test)]
@@ -104,6 +108,8 @@ mod slots;
 mod starts;
 #[cfg(test)]
 mod sweep;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod uncovered;
 #[cfg(test)]

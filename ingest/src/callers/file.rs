@@ -1,34 +1,14 @@
 //! The file of keys: TOML, a `[[key]]` for each.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use record::Catalog;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use super::{Caller, Key, Keys, Right};
-
-/// What is wrong with a file of keys.
-#[derive(Debug, Error)]
-pub enum KeysFault {
-    /// It cannot be read.
-    #[error("--api-keys {}: {source}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is not what it should be.
-    #[error("--api-keys {}: {fault}", path.display())]
-    Invalid {
-        /// Which file.
-        path: PathBuf,
-        /// Where, and what.
-        fault: String,
-    },
-}
+use super::rate::PER_SECOND_MOST;
+use super::{Allowance, Caller, Key, Keys, Rate, Right};
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -46,44 +26,79 @@ pub(super) struct WrittenKey {
     pub(super) rights: BTreeSet<Right>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) entities: Option<BTreeSet<String>>,
+    /// Instead of `--rate-per-s`; 0: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rate_per_s: Option<u32>,
+    /// Instead of `--rate-burst`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rate_burst: Option<u32>,
 }
 
-/// The keys of a file, and the text that they were read from.
+impl WrittenKey {
+    /// The rate of its own, else the one of everybody.
+    fn allowance(&self, of_all: Option<Allowance>) -> Result<Option<Allowance>, &'static str> {
+        match (self.rate_per_s, self.rate_burst) {
+            (Some(per_second), _) if per_second > PER_SECOND_MOST => Err("rate_per_s is at most 1000000"),
+            (Some(per_second), burst) => Ok(Allowance::new(per_second, burst.unwrap_or(0))),
+            (None, Some(_)) => Err("rate_burst stands there without rate_per_s"),
+            (None, None) => Ok(of_all),
+        }
+    }
+}
+
+/// The keys of a file. `of_all` is the allowance of whoever has none of its own.
 ///
 /// # Errors
-/// The file cannot be read, or holds something that is no key, each with its place or the key's name.
-pub fn load(path: &Path, catalog: &Catalog) -> Result<(Keys, String), KeysFault> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| KeysFault::Unreadable { path: path.to_owned(), source })?;
-    let keys = parse(&text, catalog).map_err(|fault| KeysFault::Invalid { path: path.to_owned(), fault })?;
-    Ok((keys, text))
+/// The file cannot be read, or holds something that is no key, each with its place or the key's name: for a person.
+pub(super) fn load(path: &Path, catalog: &Catalog, of_all: Option<Allowance>) -> Result<Keys, String> {
+    let told = |fault: String| format!("--api-keys {}: {fault}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| told(error.to_string()))?;
+    parse(&text, catalog, of_all).map_err(told)
 }
 
-fn parse(text: &str, catalog: &Catalog) -> Result<Keys, String> {
-    let Written { key: written } = toml::from_str(text).map_err(|error| error.to_string())?;
+fn parse(text: &str, catalog: &Catalog, of_all: Option<Allowance>) -> Result<Keys, String> {
+    // The message alone: what stands around the fault is not for a log.
+    let Written { key: written } = toml::from_str(text).map_err(|error| placed(text, &error))?;
     if written.is_empty() {
         return Err("it has no [[key]]: `ingest api-key NAME` makes one".to_owned());
     }
     let mut keys: Vec<Key> = Vec::new();
-    for WrittenKey { name, sha256, rights, entities } in written {
-        let fault = |what: &str| Err(format!("key {name:?}: {what}"));
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return fault("a name has 1 to 64 letters, digits or signs");
-        }
-        let Some(hash) = hexadecimal(&sha256) else { return fault("sha256 is not 64 hexadecimal digits") };
-        if rights.is_empty() {
-            return fault("it has no rights, which are \"read\" and \"write\"");
-        }
-        if let Some(unknown) = entities.iter().flatten().find(|entity| catalog.get(entity).is_none()) {
-            return fault(&format!("there is no entity {unknown}"));
-        }
-        if keys.iter().any(|other| other.hash == hash) {
-            return fault("another key has the same hash");
-        }
-        // Two keys of one name are one caller: that is how a key is replaced without a gap.
-        keys.push(Key { hash, caller: Caller { name: name.into(), rights, entities }.into() });
+    for written in written {
+        let name = written.name.clone();
+        let key = key(written, catalog, of_all, &keys).map_err(|fault| format!("key {name:?}: {fault}"))?;
+        keys.push(key);
     }
     Ok(Keys(keys))
+}
+
+/// Two keys of one name are one caller: that is how a key is replaced without a gap.
+fn key(written: WrittenKey, catalog: &Catalog, of_all: Option<Allowance>, others: &[Key]) -> Result<Key, String> {
+    let allowance = written.allowance(of_all)?;
+    let WrittenKey { name, sha256, rights, entities, .. } = written;
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("a name has 1 to 64 letters, digits or signs".to_owned());
+    }
+    let hash = hexadecimal(&sha256).ok_or("sha256 is not 64 hexadecimal digits")?;
+    if rights.is_empty() {
+        return Err("it has no rights, which are \"read\" and \"write\"".to_owned());
+    }
+    if let Some(unknown) = entities.iter().flatten().find(|entity| catalog.get(entity).is_none()) {
+        return Err(format!("there is no entity {unknown}"));
+    }
+    if others.iter().any(|other| other.hash == hash) {
+        return Err("another key has the same hash".to_owned());
+    }
+    let rate = match others.iter().find(|other| *other.caller.name == *name) {
+        Some(same) if same.caller.rate().map(|rate| rate.allowance) == allowance => same.caller.rate.clone(),
+        Some(_) => return Err("another key of this name, and so the same caller, has another rate".to_owned()),
+        None => allowance.map(Rate::new).map(Arc::new),
+    };
+    Ok(Key { hash, caller: Caller { name: name.into(), rights, entities, rate }.into() })
+}
+
+fn placed(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 fn hexadecimal(text: &str) -> Option<[u8; 32]> {
@@ -103,14 +118,14 @@ mod tests {
     }
 
     fn fault(text: &str) -> String {
-        parse(text, &catalog()).unwrap_err()
+        parse(text, &catalog(), None).unwrap_err()
     }
 
     #[test]
     fn a_file_names_keys_with_rights_and_entities() {
         let sha256 = hex::encode(hash("wb_1"));
         let text = format!("[[key]]\nname='shop'\nsha256='{sha256}'\nrights=['write']\nentities=['users']\n");
-        let keys = parse(&text, &catalog()).unwrap();
+        let keys = parse(&text, &catalog(), None).unwrap();
         let shop = keys.caller("wb_1").unwrap();
         assert!(shop.may(Right::Write, "users") && !shop.may(Right::Read, "users"));
         assert_eq!(&*shop.name(), "shop");
@@ -128,5 +143,30 @@ mod tests {
         assert!(with(&format!("sha256='{sha256}'\nrights=['read']\nentity=['x']")).contains("entity"), "a typo");
         let key = format!("[[key]]\nname='a'\nsha256='{sha256}'\nrights=['read']\n");
         assert!(fault(&format!("{key}{key}")).contains("another key has the same hash"));
+        let other = key.replace(&sha256, &hex::encode(hash("wb_2")));
+        assert!(fault(&format!("{key}{other}rate_per_s=5\n")).contains("the same caller, has another rate"));
+        assert!(fault(&format!("{key}rate_burst=5\n")).contains("rate_burst stands there without rate_per_s"));
+        assert!(fault("[[key]]\nname=").starts_with("line 2: "), "{}", fault("[[key]]\nname="));
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_of_without_what_stands_in_it() {
+        let told = fault("[[key]]\nname = 'shop'\nkey = 'wb_secret'\n");
+        assert!(told.starts_with("line 3: ") && !told.contains("secret"), "{told}");
+    }
+
+    #[test]
+    fn a_key_has_the_rate_of_everybody_unless_it_has_its_own() {
+        let of_all = Allowance::new(10, 20);
+        let rate = |more: &str| {
+            let sha256 = hex::encode(hash("wb_1"));
+            let text = format!("[[key]]\nname='shop'\nsha256='{sha256}'\nrights=['write']\n{more}");
+            let keys = parse(&text, &catalog(), of_all).unwrap();
+            keys.caller("wb_1").unwrap().rate().map(|rate| rate.allowance)
+        };
+        assert_eq!(rate(""), of_all);
+        assert_eq!(rate("rate_per_s=5"), Allowance::new(5, 5));
+        assert_eq!(rate("rate_per_s=5\nrate_burst=7"), Allowance::new(5, 7));
+        assert_eq!(rate("rate_per_s=0"), None);
     }
 }

@@ -38,7 +38,8 @@ impl IssueKey {
         let Self { name, rights, entities } = self;
         let entities: BTreeSet<_> = entities.into_iter().collect();
         let entities = (!entities.is_empty()).then_some(entities);
-        let key = WrittenKey { name, sha256: hex::encode(hash(key)), rights: rights.into_iter().collect(), entities };
+        let (sha256, rights) = (hex::encode(hash(key)), rights.into_iter().collect());
+        let key = WrittenKey { name, sha256, rights, entities, rate_per_s: None, rate_burst: None };
         Ok(format!("\n{}", toml::to_string(&Written { key: vec![key] })?))
     }
 }

@@ -10,6 +10,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage as _, HttpRequest};
 
 use super::Problem;
+use super::farewell::turned_away;
 use crate::callers::{Caller, Callers};
 
 /// Lets pass whom `callers` knows, and nobody else.
@@ -20,8 +21,7 @@ pub(crate) async fn authenticated<B: MessageBody>(
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let Some(caller) = callers.caller(bearer(request.headers())) else {
         let shown = request.headers().contains_key(AUTHORIZATION);
-        let answer = Problem::unauthenticated(shown).response();
-        return Ok(request.into_response(answer.map_into_right_body()));
+        return Ok(turned_away(request, &Problem::unauthenticated(shown)).await);
     };
     request.extensions_mut().insert(caller);
     Ok(next.call(request).await?.map_into_left_body())

@@ -3,13 +3,22 @@
 //! Otherwise a client might send its next request on an open connection in the moment in which the server closes it, and
 //! would not know whether it was taken.
 
-use actix_web::Error;
-use actix_web::body::MessageBody;
+use std::time::Duration;
+
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use actix_web::{Error, HttpMessage as _};
+use futures_util::StreamExt;
 use service::Health;
+
+use super::Problem;
+
+/// How much of a body that nobody wants is taken, so that its connection can go on, and how long it is waited for.
+const UNWANTED_BYTES_MOST: usize = 65_536;
+const UNWANTED_WAIT: Duration = Duration::from_millis(50);
 
 pub(crate) async fn farewell(
     health: Data<Health>,
@@ -21,4 +30,27 @@ pub(crate) async fn farewell(
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
+}
+
+/// The answer to a request that goes no further. What stands in the way of the next one on its connection is taken where it is
+/// small and there; else the answer says that the connection ends: the next request would meet its end, and nobody could tell
+/// whether it was taken.
+pub(super) async fn turned_away<B>(mut request: ServiceRequest, problem: &Problem) -> ServiceResponse<EitherBody<B>> {
+    let mut payload = request.take_payload();
+    let rest = async {
+        let mut taken = 0;
+        while let Some(Ok(chunk)) = payload.next().await {
+            taken += chunk.len();
+            if taken > UNWANTED_BYTES_MOST {
+                return false;
+            }
+        }
+        true
+    };
+    let whole = tokio::time::timeout(UNWANTED_WAIT, rest).await.unwrap_or(false);
+    let mut answer = problem.response();
+    if !whole {
+        answer.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    request.into_response(answer.map_into_right_body())
 }

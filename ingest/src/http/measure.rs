@@ -10,36 +10,19 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts};
 use service::Metrics;
 use service::metrics::CALL_SECONDS;
 
-use super::Connections;
+use super::{Connections, Room};
 
 /// Under the names that the field has settled, without our prefix.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpMetrics {
     requests: IntCounterVec,
     duration: HistogramVec,
-    in_flight: IntGauge,
     connections: IntGauge,
-}
-
-/// One request in flight, also when its client goes away before the answer.
-struct InFlight(IntGauge);
-
-impl InFlight {
-    fn enter(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl HttpMetrics {
     #[expect(clippy::expect_used, reason = "names and labels are constants")]
-    pub(crate) fn new(metrics: &Metrics) -> Self {
+    pub(crate) fn new(metrics: &Metrics, in_progress: Room) -> Self {
         let labels = &["route", "method", "status"];
         let requests = Opts::new("http_requests_total", "Requests answered");
         let duration = HistogramOpts::new("http_request_duration_seconds", "From a request's head to its answer's")
@@ -47,15 +30,14 @@ impl HttpMetrics {
         let this = Self {
             requests: IntCounterVec::new(requests, labels).expect("valid names"),
             duration: HistogramVec::new(duration, labels).expect("valid names"),
-            in_flight: IntGauge::new("http_requests_in_flight", "Requests that have no answer yet")
-                .expect("a valid name"),
             connections: IntGauge::new("http_connections", "Connections being served; at most --connections-most")
                 .expect("a valid name"),
         };
         metrics.collector(this.requests.clone());
         metrics.collector(this.duration.clone());
-        metrics.collector(this.in_flight.clone());
         metrics.collector(this.connections.clone());
+        let in_flight = Opts::new("http_requests_in_flight", "Requests from head to answer; at most --in-flight-most");
+        metrics.asked_as(in_flight, move || in_progress.taken());
         this
     }
 
@@ -83,7 +65,7 @@ pub(crate) async fn measured(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let (begun, _in_flight) = (Instant::now(), InFlight::enter(&metrics.in_flight));
+    let begun = Instant::now();
     let method = method(&request);
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let response = next.call(request).await?;

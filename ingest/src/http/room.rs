@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus::IntGauge;
 
-/// So many bytes, and no more. Cheap to clone.
+/// So many bytes, or requests, and no more. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Room {
     taken: Arc<AtomicUsize>,
@@ -26,7 +26,7 @@ impl Room {
         Self { taken: Arc::default(), most }
     }
 
-    /// Bytes taken.
+    /// How many are taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
@@ -38,7 +38,7 @@ impl Room {
 }
 
 impl Place {
-    /// Takes so many bytes more. `false`: there is no room for them, and nothing was taken.
+    /// Takes so many more. `false`: there is no room for them, and nothing was taken.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let most = self.room.most;
         let fits = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);

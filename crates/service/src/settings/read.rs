@@ -7,6 +7,7 @@ use std::ffi::OsString;
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Parser};
 
 use super::findings::{Fault, Findings, told};
@@ -45,10 +46,10 @@ pub fn read<P: Parser>(arguments: &[OsString], environment: &Environment) -> Res
     let (mut line, command, matches) = chosen(&exact, &given);
     let (mut settings, mut unread) = (Vec::new(), Vec::new());
     for arg in command.get_arguments() {
-        let Some(long) = arg.get_long() else { continue };
-        if arg.get_env().is_none() && matches.get_flag(arg.get_id().as_str()) {
-            line.push(format!("--{long}"));
+        if arg.get_env().is_none() {
+            line.extend(repeated(arg, matches));
         }
+        let Some(long) = arg.get_long() else { continue };
         for setting in gather(arg, matches, environment, &mut unread) {
             if let Some(value) = setting.value.as_deref().filter(|_| setting.source != super::Source::Default) {
                 let value =
@@ -63,6 +64,21 @@ pub fn read<P: Parser>(arguments: &[OsString], environment: &Environment) -> Res
     }
     let matches = each(exact, &|arg| arg.env(None)).try_get_matches_from(line)?;
     Ok(Read { program: P::from_arg_matches(&matches)?, settings, unread })
+}
+
+/// What is no setting, since no variable stands for it, as it was given.
+fn repeated(arg: &Arg, given: &ArgMatches) -> Vec<String> {
+    let id = arg.get_id().as_str();
+    if given.value_source(id) != Some(ValueSource::CommandLine) {
+        return Vec::new();
+    }
+    match arg.get_long() {
+        Some(long) if !arg.get_action().takes_values() => vec![format!("--{long}")],
+        Some(long) => {
+            given.get_many::<String>(id).into_iter().flatten().map(|value| format!("--{long}={value}")).collect()
+        }
+        None => given.get_many::<String>(id).into_iter().flatten().cloned().collect(),
+    }
 }
 
 /// A member's name in its family.

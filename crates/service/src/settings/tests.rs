@@ -26,6 +26,12 @@ enum Asking {
         #[arg(long, env = "PORT", default_value = "1")]
         port: u16,
     },
+    /// Calls.
+    Call {
+        name: String,
+        #[arg(long, value_delimiter = ',', default_value = "noon,night")]
+        at: Vec<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,6 +101,16 @@ fn a_command_reads_its_own_settings_and_no_others() {
     assert!(matches!(read.program.command, Some(Asking::Look { port: 81 })), "{:?}", read.program);
     assert_eq!(read.told(Findings::default()), Findings::default());
     assert_eq!(read.settings.len(), 1);
+}
+
+#[test]
+fn what_is_asked_of_a_command_and_is_no_setting_is_read_as_it_stands() {
+    for (flags, expected) in
+        [(&["call", "Ann"][..], ["noon", "night"]), (&["call", "Ann", "--at", "dawn,dusk"], ["dawn", "dusk"])]
+    {
+        let Some(Asking::Call { name, at }) = shop(flags, &[]).program.command else { panic!("another command") };
+        assert_eq!((name.as_str(), at), ("Ann", expected.map(str::to_owned).to_vec()), "{flags:?}");
+    }
 }
 
 #[test]

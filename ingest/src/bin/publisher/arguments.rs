@@ -11,10 +11,9 @@ use anyhow::{Context, ensure};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use record::{Entity, Field};
-use reqwest::header::HeaderValue;
 use service::schemas;
 
-use crate::client;
+use crate::client::{self, Access};
 use crate::rows::Format;
 
 const EXAMPLES: &str = "\
@@ -53,8 +52,8 @@ pub(crate) struct FileRequest {
     pub(crate) entity: Arc<Entity>,
     /// Without a slash at its end.
     pub(crate) ingest_url: String,
-    /// What every request shows.
-    pub(crate) authorization: Option<HeaderValue>,
+    /// How ingest is reached, and what every request shows.
+    pub(crate) access: Access,
     /// `None` is standard input.
     pub(crate) file: Option<PathBuf>,
     pub(crate) format: Format,
@@ -125,7 +124,7 @@ fn common() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Writes records through ingest")
         .arg(Arg::new("named").value_name("ENTITY").help("What kind of records; instead of --entity"))
-        .args(client::key_flags())
+        .args(client::flags())
         .arg(arg("ingest-url", "http://127.0.0.1:8080", "Where ingest takes records").env("INGEST_URL"))
         .arg(
             arg("schemas-dir", "schemas", "The folder with <entity>/v<N>.avsc and ids.json")
@@ -197,7 +196,7 @@ pub(crate) fn ingest_url(matches: &ArgMatches) -> anyhow::Result<String> {
     let text = setting::<String>(matches, "ingest-url");
     let url = reqwest::Url::parse(&text).ok().filter(reqwest::Url::has_host);
     let url = url.context("--ingest-url: expected such as http://127.0.0.1:8080")?;
-    ensure!(url.scheme() == "http", "--ingest-url: only http:// is known, as ingest has no TLS of its own");
+    ensure!(matches!(url.scheme(), "http" | "https"), "--ingest-url: only http:// and https:// are known");
     let anonymous = url.username().is_empty() && url.password().is_none();
     ensure!(anonymous, "--ingest-url: ingest knows no users and passwords, but keys: --api-key");
     Ok(text.trim_end_matches('/').to_owned())
@@ -219,7 +218,7 @@ fn file_request(entity: Arc<Entity>, matches: &ArgMatches) -> anyhow::Result<Fil
     Ok(FileRequest {
         entity,
         ingest_url: ingest_url(matches)?,
-        authorization: client::authorization(matches)?,
+        access: Access::of(matches)?,
         file,
         format: format.context("--file: its name does not say what it is; add --format ndjson or --format csv")?,
         state_file,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::arguments::{flag, flag_id, ingest_url, setting};
-use crate::client;
+use crate::client::{self, Access};
 use crate::convert::value;
 
 const POLL: Duration = Duration::from_millis(20);
@@ -21,7 +21,7 @@ pub(crate) fn run(entity: &Entity, matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 async fn publish(entity: &Entity, matches: &ArgMatches) -> anyhow::Result<()> {
-    let client = client::builder(client::authorization(matches)?).timeout(Duration::from_secs(10)).build()?;
+    let client = Access::of(matches)?.client().timeout(Duration::from_secs(10)).build()?;
     let url = ingest_url(matches)?;
     let response = client
         .post(format!("{url}/{}", entity.name()))
@@ -32,7 +32,7 @@ async fn publish(entity: &Entity, matches: &ArgMatches) -> anyhow::Result<()> {
     let status = response.status();
     let answer: Value = response.json().await.context("the answer is not JSON: is --ingest-url that of ingest?")?;
     if !status.is_success() {
-        bail!("{status}: {answer:#}");
+        bail!("{status}: {answer:#}{}", client::remedy(status));
     }
     let text =
         |name: &str| answer.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));

@@ -59,10 +59,9 @@ impl Ingest {
     /// # Errors
     /// No client for want of resources.
     pub(crate) fn new(request: &FileRequest) -> anyhow::Result<Self> {
-        let FileRequest { ingest_url, entity, authorization, concurrency: at_once, retry_for, .. } = request;
+        let FileRequest { ingest_url, entity, access, concurrency: at_once, retry_for, .. } = request;
         let (entity, at_once, retry_for) = (entity.name(), *at_once, *retry_for);
-        let client =
-            client::builder(authorization.clone()).timeout(ANSWER_DEADLINE).pool_max_idle_per_host(at_once).build()?;
+        let client = access.client().timeout(ANSWER_DEADLINE).pool_max_idle_per_host(at_once).build()?;
         let (url, stopping) = (format!("{ingest_url}/{entity}"), CancellationToken::new());
         let (last_written, waiting, trouble) = (Cell::new(Instant::now()), Cell::new(0), RefCell::default());
         Ok(Self { client, url, retry_for, stopping, last_written, waiting, trouble })
@@ -75,10 +74,11 @@ impl Ingest {
     pub(crate) async fn greet(&self) -> anyhow::Result<()> {
         let asked = self.client.request(Method::OPTIONS, &self.url).send().await;
         let answer = asked.with_context(|| format!("ingest does not answer at {} (--ingest-url)", self.url))?;
-        if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        let status = answer.status();
+        if matches!(status, StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let problem: Value = answer.json().await.unwrap_or_default();
             let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("is --ingest-url that of ingest?");
-            bail!("ingest does not take records at {}: {detail}", self.url);
+            bail!("ingest does not take records at {}: {detail}{}", self.url, client::remedy(status));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ pub(crate) enum Kind {
     BrokenBody,
     Unauthenticated,
     Forbidden,
+    CrossOriginRefused,
     UnknownEntity,
     UnknownWrite,
     NotFound,
@@ -30,6 +31,7 @@ pub(crate) enum Kind {
     InvalidRecord,
     IdsDiffer,
     IdempotencyKeyReused,
+    RateLimited,
     UnreadableRow,
     UnreadableRecord,
     BodiesFull,
@@ -66,7 +68,7 @@ impl Kind {
                 StatusCode::BAD_REQUEST
             }
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::CrossOriginRefused => StatusCode::FORBIDDEN,
             Self::UnknownEntity | Self::UnknownWrite | Self::NotFound | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
@@ -75,6 +77,7 @@ impl Kind {
             Self::BodyTooLarge | Self::EventTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidRecord | Self::IdsDiffer | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UnreadableRow | Self::UnreadableRecord => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BodiesFull
             | Self::Busy
@@ -104,6 +107,7 @@ impl Kind {
             Self::BrokenBody => "The body could not be read",
             Self::Unauthenticated => "Who asks is not known",
             Self::Forbidden => "The key does not open this",
+            Self::CrossOriginRefused => "Pages of this origin may not ask this",
             Self::UnknownEntity => "Unknown entity",
             Self::UnknownWrite => "Unknown write",
             Self::NotFound | Self::NoRoute => "Not found",
@@ -118,6 +122,7 @@ impl Kind {
             Self::InvalidRecord => "The record does not fit its schema",
             Self::IdsDiffer => "Body and path name different ids",
             Self::IdempotencyKeyReused => "The idempotency key belongs to another request",
+            Self::RateLimited => "Too many requests of this caller",
             Self::UnreadableRow => "The row cannot be read",
             Self::UnreadableRecord => "The stored record cannot be read",
             Self::BodiesFull => "Too many bodies at once",

@@ -37,6 +37,8 @@ pub(crate) struct Problem {
     version: Option<Version>,
     /// Of a dead letter: why it is one, and where that is told.
     dead: Option<Box<Dead>>,
+    /// When to try again, in seconds, where that is known.
+    retry_after: Option<u32>,
     /// There was a key, and nobody has looked it up or kept it.
     key_unchecked: bool,
 }
@@ -75,6 +77,7 @@ impl Problem {
             id: None,
             version: None,
             dead: None,
+            retry_after: None,
             key_unchecked: false,
         }
     }
@@ -238,6 +241,22 @@ impl Problem {
         Self::new(Kind::BodiesFull, detail)
     }
 
+    /// There are as many requests in progress as there may be.
+    pub(crate) fn crowded() -> Self {
+        let detail = "as many requests are in progress as may be (--in-flight-most); nothing was done, try again after the time given";
+        Self::new(Kind::Busy, detail)
+    }
+
+    pub(crate) fn rate_limited(seconds: u32) -> Self {
+        let detail = "the caller's rate is used up; nothing was done, try again after the time given";
+        Self { retry_after: Some(seconds), ..Self::new(Kind::RateLimited, detail) }
+    }
+
+    /// `why`: as the Fetch standard's words have it.
+    pub(crate) fn cross_origin(why: String) -> Self {
+        Self::new(Kind::CrossOriginRefused, why)
+    }
+
     pub(crate) fn slow_body() -> Self {
         Self::new(Kind::SlowBody, "send the body without pauses, or a smaller one")
     }
@@ -290,8 +309,9 @@ impl Problem {
         let status = self.kind.status();
         let mut response = HttpResponse::build(status);
         response.content_type("application/problem+json");
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        let soon = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_SECONDS);
+        if let Some(seconds) = self.retry_after.or(soon) {
+            response.insert_header((header::RETRY_AFTER, seconds));
         }
         if let Some(version) = self.version.filter(|_| status == StatusCode::PRECONDITION_FAILED) {
             response.insert_header((header::ETAG, format!("\"{version}\"")));
