@@ -1,7 +1,7 @@
 # Every command of this project. `make` alone lists them; settings are environment variables (`make help`).
 .DEFAULT_GOAL := help
 .PHONY: help install up up-containers up-processes down down-containers down-processes clean clean-containers \
-	clean-processes doctor test chaos lint fmt model model-short bench bench-memory bench-overload bench-seed dashboard
+	clean-processes doctor test chaos lint fmt model model-short fuzz bench bench-memory bench-overload bench-seed dashboard
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -78,7 +78,7 @@ lint: ## check formatting, clippy, links in the documentation, shell scripts, co
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --profile $(PROFILE) -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --workspace --profile $(PROFILE)
-	shellcheck .ci/run crates/stack/*.sh deploy/*.sh deploy/mysql/*.sh
+	shellcheck .ci/run fuzz/run.sh crates/stack/*.sh deploy/*.sh deploy/mysql/*.sh
 	deploy/lint.sh
 
 fmt: ## format the code
@@ -89,6 +89,9 @@ model: ## check the protocol's model; SCENARIOS="k01 f02" for some (all take abo
 
 model-short: ## the model's short list, as CI runs it
 	@$(MAKE) --no-print-directory model SCENARIOS="$(MODEL_SHORT)"
+
+fuzz: ## feed what strangers send at random to the parsers (SECONDS=60 each; nightly Rust)
+	@SECONDS_EACH=$(or $(SECONDS),60) fuzz/run.sh
 
 bench: ## what each decision costs, as ratios (ARGS="…" for some)
 	@crates/stack/packages.sh bench

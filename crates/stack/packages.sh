@@ -2,7 +2,7 @@
 # Installs what the stack, the build and the tests need on a bare Debian 12, and only what is missing.
 #
 #   crates/stack/packages.sh            what `make up` needs
-#   crates/stack/packages.sh test       also what the tests need (MySQL, Python's readers of topics, docker compose)
+#   crates/stack/packages.sh test       also what the tests need (MySQL, Python's readers of topics and its checkers of APIs, docker compose)
 #   crates/stack/packages.sh lint       also what only `make lint` needs (docker compose, hadolint)
 #   crates/stack/packages.sh bench      also what the benches need (wrk)
 #   crates/stack/packages.sh doctor     installs nothing: says what is there and what is missing
@@ -127,7 +127,7 @@ doctor() {
     wants Prometheus have_prometheus
     [ "${STACK_DB:-mariadb}" != mysql ] || wants "MySQL (STACK_DB=mysql)" have_mysql
     for_tests "MySQL, for tests" have_mysql
-    for_tests "Python's Kafka readers, for tests" have_readers
+    for_tests "Python's Kafka readers and API checkers, for tests" have_readers
     if have cargo; then
         tell "Rust toolchain" ok
     else
@@ -240,16 +240,16 @@ make_python() {
     # Chained, since a step is a condition, and in one `set -e` does not hold.
     python3 -m venv "$1" &&
         "$1/bin/python" -m pip install --require-hashes --only-binary :all: -r "$readers" &&
-        "$1/bin/python" -c 'import confluent_kafka, fastavro' &&
+        "$1/bin/python" -c 'import confluent_kafka, fastavro, openapi_spec_validator, schemathesis' &&
         cp "$readers" "$1/complete"
 }
 
-# Kafka clients that are not ours, in an environment of their own, for the tests that read the topic with them.
+# Kafka clients that are not ours, and what checks our API by its own document, in an environment of their own for the tests.
 install_readers() {
     local target=$tools/python
     ! have_readers || return 0
     work_beside "$target"
-    step "Python's Kafka readers (into .stack/tools)" make_python "$work"
+    step "Python's Kafka readers and API checkers (into .stack/tools)" make_python "$work"
     arrive "$target"
 }
 

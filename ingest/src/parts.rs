@@ -14,7 +14,7 @@ use topic::{LagMetrics, Publisher};
 use crate::away::Away;
 use crate::clock::ClockWatch;
 use crate::doubt::Doubts;
-use crate::http::{Bulks, Front, Room};
+use crate::http::{Bulks, Described, Front, Room};
 use crate::lag::{Observer, OutboxOldest};
 use crate::metrics::IngestMetrics;
 use crate::refused::Refused;
@@ -111,6 +111,7 @@ pub(crate) fn start(
         body_deadline: settings.body_deadline_ms,
         wait_most: settings.wait_most_s,
         event_bytes_most: settings.kafka.event_bytes_most,
+        described: Described::new(catalog, settings),
     })
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Answer {
 }
 
 /// Where an answer comes from, and so what it can vouch for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter)]
 pub(crate) enum Source {
     /// The newest version that was written through the cache.
     Cache,

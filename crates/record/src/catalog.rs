@@ -168,6 +168,7 @@ fn check_all(compiled: &[Compiled<'_>], faults: &mut Vec<SchemaFault>) {
 fn assemble(name: EntityName, compiled: Vec<Compiled<'_>>) -> Option<Entity> {
     let last = compiled.last()?;
     let (fields, newest) = (last.draft.fields.clone(), last.id);
+    let doc = last.draft.records.first().and_then(|root| root.doc.clone());
     let positions = fields.iter().enumerate().map(|(at, field)| (field.name.clone(), at)).collect();
     let versions = compiled
         .into_iter()
@@ -178,5 +179,5 @@ fn assemble(name: EntityName, compiled: Vec<Compiled<'_>>) -> Option<Entity> {
             plan: ReadPlan::new(&version.draft.fields, &fields),
         })
         .collect();
-    Some(Entity { name, fields, positions, versions, newest })
+    Some(Entity { name, doc, fields, positions, versions, newest })
 }

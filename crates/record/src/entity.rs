@@ -19,6 +19,7 @@ use crate::version::SchemaId;
 #[derive(Debug)]
 pub struct Entity {
     pub(crate) name: EntityName,
+    pub(crate) doc: Option<String>,
     pub(crate) fields: Vec<Field>,
     /// Where a member's name stands in `fields`; asked only when members come in another order than the schema's.
     pub(crate) positions: HashMap<String, usize>,
@@ -50,6 +51,12 @@ impl Entity {
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// The description in its newest schema.
+    #[must_use]
+    pub fn doc(&self) -> Option<&str> {
+        self.doc.as_deref()
     }
 
     /// The fields of the newest version, in its order.

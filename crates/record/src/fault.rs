@@ -18,7 +18,7 @@ pub struct Fault {
 }
 
 /// The closed set of faults of a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::EnumIter)]
 pub enum FaultCode {
     /// Not JSON.
     Syntax,

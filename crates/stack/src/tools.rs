@@ -80,7 +80,7 @@ impl Tools {
         let folder = self.folder.join("python");
         if !folder.join("complete").exists() {
             bail!(
-                "Python's Kafka readers are missing in {}; to mend it: crates/stack/packages.sh test",
+                "Python's Kafka readers and API checkers are missing in {}; to mend it: crates/stack/packages.sh test",
                 folder.display()
             );
         }

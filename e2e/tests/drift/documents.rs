@@ -5,9 +5,10 @@ use std::path::Path;
 use stack::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 14] = [
     "README.md",
     "deploy/README.md",
+    "docs/API.md",
     "docs/ARCHITECTURE.md",
     "docs/BENCHMARKS.md",
     "docs/BOUNDS.md",
@@ -15,6 +16,7 @@ const PAGES: [&str; 12] = [
     "docs/FAULTS.md",
     "docs/GUARANTEES.md",
     "docs/OBSERVABILITY.md",
+    "docs/PROBLEMS.md",
     "docs/PROTOCOL.md",
     "docs/TYPES.md",
     "docs/YOUR-OWN-ENTITY.md",
@@ -83,4 +85,14 @@ fn every_rule_of_the_protocol_has_its_place_in_the_architecture() {
         let named = table.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == format!("R{rule}"));
         assert!(named, "R{rule} is missing in the table of docs/ARCHITECTURE.md");
     }
+}
+
+#[test]
+fn the_rust_of_the_api_page_is_the_example_that_a_test_runs() {
+    let page = page("docs/API.md");
+    let shown = page.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of Rust");
+    // What is said to the linter is nothing for a reader.
+    let example: Vec<String> = self::page("e2e/examples/api.rs").lines().map(str::to_owned).collect();
+    let told = example.iter().filter(|line| !line.starts_with("#![") && !line.starts_with("#[allow"));
+    assert_eq!(shown.lines().collect::<Vec<_>>(), told.collect::<Vec<_>>(), "copy the example into the page");
 }

@@ -73,6 +73,8 @@ mod mysql_errors;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod overtaken;
@@ -106,6 +108,8 @@ mod scraped;
 mod slots;
 #[cfg(test)]
 mod starts;
+#[cfg(test)]
+mod stop_under_load;
 #[cfg(test)]
 mod sweep;
 #[cfg(test)]

@@ -35,6 +35,11 @@ mod pages {
     }
 
     #[test]
+    fn the_api_works_as_its_page_says() {
+        Reader::new().unwrap().follow("docs/API.md").unwrap();
+    }
+
+    #[test]
     fn an_entity_of_your_own_works_as_its_page_says() {
         Reader::new().unwrap().follow("docs/YOUR-OWN-ENTITY.md").unwrap();
     }

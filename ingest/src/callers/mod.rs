@@ -64,6 +64,13 @@ impl Caller {
         Self { rate: allowance.map(Rate::new).map(Arc::new), ..self }
     }
 
+    /// One that a key opens so much to.
+    #[cfg(test)]
+    pub(crate) fn with(rights: &[Right], entities: &[&str]) -> Self {
+        let entities = entities.iter().map(|name| (*name).to_owned()).collect();
+        Self { name: "one".into(), rights: rights.iter().copied().collect(), entities: Some(entities), rate: None }
+    }
+
     pub(crate) fn name(&self) -> Arc<str> {
         Arc::clone(&self.name)
     }
@@ -87,7 +94,6 @@ impl Caller {
     ///
     /// # Cancellation
     /// Nothing is taken.
-    #[allow(dead_code, reason = "for what one request asks many times: the lines of a bulk request")]
     pub(crate) async fn wait_for_one(&self) {
         let Some(rate) = self.rate() else { return };
         while let Err(wait) = rate.take() {

@@ -11,6 +11,7 @@ use actix_web::{Error, HttpMessage as _, HttpRequest};
 
 use super::Problem;
 use super::farewell::turned_away;
+use super::openapi::is_open;
 use crate::callers::{Caller, Callers};
 
 /// Lets pass whom `callers` knows, and nobody else.
@@ -19,6 +20,9 @@ pub(crate) async fn authenticated<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    if is_open(request.path()) {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
     let Some(caller) = callers.caller(bearer(request.headers())) else {
         let shown = request.headers().contains_key(AUTHORIZATION);
         return Ok(turned_away(request, &Problem::unauthenticated(shown)).await);

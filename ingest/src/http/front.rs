@@ -10,7 +10,7 @@ use table::EntityTable;
 use topic::LagMetrics;
 
 use super::authenticate::caller;
-use super::{Bulks, Problem, Room};
+use super::{Bulks, Described, Problem, Room};
 use crate::callers::Right;
 use crate::turns::Turns;
 use crate::write::WritePath;
@@ -31,6 +31,7 @@ pub(crate) struct Front {
     pub(crate) body_deadline: Duration,
     pub(crate) wait_most: Duration,
     pub(crate) event_bytes_most: usize,
+    pub(crate) described: Described,
 }
 
 impl Front {

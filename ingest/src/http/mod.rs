@@ -4,6 +4,7 @@ mod asked;
 mod authenticate;
 mod body;
 mod bulk;
+mod caught;
 mod conditions;
 mod cors;
 mod done;
@@ -13,6 +14,7 @@ mod front;
 mod inflate;
 mod limits;
 mod measure;
+mod openapi;
 mod patch;
 mod problem;
 mod reads;
@@ -22,6 +24,8 @@ mod writes;
 
 use std::sync::Arc;
 
+use actix_web::dev::HttpServiceFactory;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -34,6 +38,7 @@ pub(crate) use farewell::farewell;
 pub(crate) use front::Front;
 pub(crate) use limits::{InProgress, admitted, limited};
 pub(crate) use measure::{HttpMetrics, measured};
+pub(crate) use openapi::Described;
 pub(crate) use problem::{Kind as ProblemKind, Problem};
 pub(crate) use room::{Connections, Room};
 
@@ -48,6 +53,11 @@ pub(crate) fn routes(front: Arc<Front>, aliases: &[Alias]) -> impl FnOnce(&mut S
     let aliases = aliases.to_vec();
     move |config| {
         config.app_data(web::Data::from(front));
+        let document = web::resource("/openapi.json").route(web::get().to(openapi::document));
+        config.service(only(document.route(web::head().to(openapi::document)), "GET, HEAD"));
+        config.service(only(web::resource("/docs").route(web::get().to(openapi::page)), "GET"));
+        config.service(only(web::resource("/docs/").route(web::get().to(openapi::slash)), "GET"));
+        config.service(only(web::resource("/docs/{file}").route(web::get().to(openapi::file)), "GET"));
         for Alias { route, entity } in aliases {
             let entity: Arc<str> = entity.into();
             let post = web::post().to(move |front, request, payload| {
@@ -77,8 +87,9 @@ pub(crate) fn routes(front: Arc<Front>, aliases: &[Alias]) -> impl FnOnce(&mut S
 }
 
 /// Every other method is 405 with the methods that there are.
-fn only(resource: actix_web::Resource, allowed: &'static str) -> actix_web::Resource {
-    resource.default_service(web::to(move |front: web::Data<Front>, request: HttpRequest| async move {
+fn only(resource: actix_web::Resource, allowed: &'static str) -> impl HttpServiceFactory + use<> {
+    let resource = resource.default_service(web::to(move |front: web::Data<Front>, request: HttpRequest| async move {
         front::known(&front, &request).err().unwrap_or_else(|| Problem::method(allowed))
-    }))
+    }));
+    resource.wrap(from_fn(caught::caught))
 }

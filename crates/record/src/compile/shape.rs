@@ -93,7 +93,7 @@ impl Shapes<'_, '_> {
     fn record(&mut self, record: &RecordSchema, path: &str) -> Shape {
         let index = self.records.len();
         let name = record.name.fullname(None);
-        self.records.push(RecordShape { name: name.clone(), members: Vec::new() });
+        self.records.push(RecordShape { name: name.clone(), doc: record.doc.clone(), members: Vec::new() });
         self.paths.push(path.to_owned());
         self.defaults.push(record.fields.iter().map(|field| field.default.clone()).collect());
         self.named.insert(name, Shape::Record(index));
@@ -108,7 +108,7 @@ impl Shapes<'_, '_> {
         let inner = dotted(path, &field.name);
         let shape = self.shape(&field.schema, &inner);
         let limits = attributes::limits(&inner, &shape, &field.custom_attributes, self.report);
-        Member { name: field.name.clone(), shape, limits, default: None }
+        Member { name: field.name.clone(), doc: field.doc.clone(), shape, limits, default: None }
     }
 
     /// Whether a value of this shape can take no byte at all.

@@ -72,6 +72,8 @@ impl Shape {
 pub struct RecordShape {
     /// Its full name in Avro.
     pub name: String,
+    /// The schema's description.
+    pub doc: Option<String>,
     /// Its members, in order.
     pub members: Vec<Member>,
 }
@@ -81,6 +83,8 @@ pub struct RecordShape {
 pub struct Member {
     /// Its name.
     pub name: String,
+    /// The schema's description.
+    pub doc: Option<String>,
     /// Its type.
     pub shape: Shape,
     /// Bounds beyond the type's own.

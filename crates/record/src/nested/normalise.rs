@@ -7,9 +7,10 @@ use std::borrow::Cow;
 
 use super::{MAX_DEPTH, RecordShape, Shape, Tree};
 use crate::fault::FaultCode;
-use crate::field::Limits;
+use crate::field::{Kind, Limits};
 use crate::json::{Faults, Pointer};
-use crate::scalar::{Given, Refusal, accept, show, show_text, within};
+use crate::scalar::{Refusal, accept, show, show_text, within};
+use crate::value::Value;
 
 /// Values visited, alternatives of unions included: bounds what an ambiguous recursive union can cost.
 const MAX_STEPS: u32 = 4_000_000;
@@ -83,7 +84,7 @@ impl<'s> Normaliser<'s> {
         }
     }
 
-    fn bounded(&self, limits: &Limits, value: &crate::Value<'_>) -> Result<(), Refusal> {
+    fn bounded(&self, limits: &Limits, value: &Value<'_>) -> Result<(), Refusal> {
         if self.mode == Mode::Strict { within(limits, value) } else { Ok(()) }
     }
 
@@ -120,7 +121,7 @@ impl<'s> Normaliser<'s> {
             if self.mode == Mode::Strict && name.len() > MOST_OF_A_NAME {
                 self.refuse(Refusal::new(FaultCode::Length, format!("a name has at most {MOST_OF_A_NAME} bytes")));
             }
-            if let Err(refusal) = self.bounded(&NO_LIMITS, &crate::Value::Text(Cow::Borrowed(name))) {
+            if let Err(refusal) = self.bounded(&NO_LIMITS, &Value::Text(Cow::Borrowed(name))) {
                 self.refuse(refusal);
             }
             separate(last.is_some(), name, out);
@@ -176,8 +177,10 @@ impl<'s> Normaliser<'s> {
         for (at, part) in DURATION.into_iter().enumerate() {
             separate(at > 0, part, out);
             let mark = self.pointer.enter(part);
-            match self.only(members, part).map(Tree::given) {
-                Some(Given::Int(number)) if u32::try_from(number).is_ok() => out.push_str(&number.to_string()),
+            match self.only(members, part).map(|tree| accept(&Kind::Long, tree.given())) {
+                Some(Ok(Value::Integer(number))) if u32::try_from(number).is_ok() => {
+                    out.push_str(&number.to_string());
+                }
                 _ => self.expected("expected a whole number from 0 to 4294967295"),
             }
             self.pointer.leave(mark);

@@ -1,8 +1,9 @@
 //! What a client may send, and every fault with its pointer.
 
-use record::{Entity, FaultCode, Value};
+use record::{Entity, FaultCode, Form, Value};
 
 use crate::house::{entity, schema, users};
+use crate::json_schema::{agree, validator};
 
 /// Pointer and code of every fault, in order.
 fn faults(entity: &Entity, body: &str) -> Vec<(String, &'static str)> {
@@ -195,8 +196,8 @@ fn every_type_says_what_it_accepts() {
         ),
         (
             r#""float""#,
-            &[("0.1", "0.1"), ("16777217", "16777216.0"), ("1e-7", "1e-7")],
-            &[("1e39", "range"), ("\"1\"", "type")],
+            &[("0.1", "0.1"), ("16777217", "16777216.0"), ("1e-7", "1e-7"), ("3.4028235677973362e38", "3.4028235e38")],
+            &[("1e39", "range"), ("3.4028235677973366e38", "range"), ("\"1\"", "type")],
         ),
         (r#""double""#, &[("0.1", "0.1"), ("3", "3.0"), ("1e300", "1e300"), ("-0.0", "0.0")], &[("true", "type")]),
         (r#""bytes""#, &[("\"AP8=\"", "\"AP8=\""), ("\"\"", "\"\"")], &[("\"AP8\"", "format"), ("\"_-==\"", "format")]),
@@ -336,19 +337,16 @@ fn every_type_says_what_it_accepts() {
     ];
     for (avro, accepted, refused) in table {
         let thing = entity(&[&schema(&[&format!(r#""name":"f","type":{avro}"#)])]);
+        let described = validator(&thing, Form::New);
         for (given, shown) in *accepted {
-            assert_eq!(
-                json(&thing, &format!(r#"{{"f":{given}}}"#)),
-                format!(r#"{{"f":{shown}}}"#),
-                "{avro} given {given}"
-            );
+            let body = format!(r#"{{"f":{given}}}"#);
+            assert_eq!(json(&thing, &body), format!(r#"{{"f":{shown}}}"#), "{avro} given {given}");
+            agree(&thing, &described, &serde_json::from_str(&body).unwrap());
         }
         for (given, code) in *refused {
-            assert_eq!(
-                faults(&thing, &format!(r#"{{"f":{given}}}"#)),
-                [("/f".to_owned(), *code)],
-                "{avro} given {given}"
-            );
+            let body = format!(r#"{{"f":{given}}}"#);
+            assert_eq!(faults(&thing, &body), [("/f".to_owned(), *code)], "{avro} given {given}");
+            agree(&thing, &described, &serde_json::from_str(&body).unwrap());
         }
     }
 }

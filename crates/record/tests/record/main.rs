@@ -9,6 +9,7 @@ mod events;
 mod gate;
 mod generate;
 mod house;
+mod json_schema;
 mod oracle;
 mod published;
 mod schemas;

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use crate::generate::{Dice, Schemas, value};
 use crate::house::entity;
 
-fn encode(schema: &Schema, value: &Avro) -> Vec<u8> {
+pub(crate) fn encode(schema: &Schema, value: &Avro) -> Vec<u8> {
     GenericDatumWriter::builder(schema).build().unwrap().write_value_to_vec(value.clone()).unwrap()
 }
 
@@ -29,14 +29,14 @@ fn written(entity: &Entity, record: &Record<'_>) -> Vec<u8> {
     out
 }
 
-fn shown(entity: &Entity, record: &Record<'_>) -> String {
+pub(crate) fn shown(entity: &Entity, record: &Record<'_>) -> String {
     let mut out = String::new();
     entity.write_json(record, &mut out);
     out
 }
 
 /// So many cases, or as many as `PROPTEST_CASES` asks for.
-fn cases(count: u32) -> ProptestConfig {
+pub(crate) fn cases(count: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|asked| asked.parse().ok());
     ProptestConfig {
         cases: asked.unwrap_or(count),

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
 
+use super::authenticate::caller;
 use super::conditions::{Conditions, trace};
 use super::front::segment;
 use super::inflate::{Coding, media};
@@ -62,7 +63,8 @@ fn begin(front: &Data<Front>, name: &str, request: &HttpRequest, payload: Payloa
     let inflated = coding.inflate(StreamReader::new(exchange::bytes(parts)));
     let lines = FramedRead::with_capacity(inflated, lines, READ_AT_ONCE);
     let trace = trace(request).map(str::to_owned);
-    let bulk = Bulk { front: Arc::clone(front), table, conditions, trace, idle };
+    let caller = caller(request)?;
+    let bulk = Bulk { front: Arc::clone(front), table, caller, conditions, trace, idle };
     front.bulks.spawn(async move {
         bulk.run(lines, answer).await;
         drop(place);

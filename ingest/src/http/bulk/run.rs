@@ -22,6 +22,7 @@ use super::super::{Front, Problem};
 use super::lines::{Broken, Line, Lines};
 use super::window::Window;
 use super::{NDJSON, results, wanted};
+use crate::callers::Caller;
 use crate::intent::{Intent, Wish};
 
 /// Bytes of results that may wait for the client before no more lines are taken; one result more may come to it.
@@ -35,6 +36,8 @@ pub(super) const READ_AT_ONCE: usize = 32 * 1024;
 pub(super) struct Bulk {
     pub(super) front: Arc<Front>,
     pub(super) table: EntityTable,
+    /// Each line is asked for as often as a request is.
+    pub(super) caller: Arc<Caller>,
     /// Those of every line; its key is still without the line's number.
     pub(super) conditions: Conditions,
     pub(super) trace: Option<String>,
@@ -123,6 +126,7 @@ impl Bulk {
 
     async fn written(&self, number: u64, Job { intent, conditions, places }: Job) -> Ended {
         let (id, op) = (intent.id.clone(), intent.wish.change.op());
+        self.caller.wait_for_one().await;
         let done = match self.front.writes.write(intent).await {
             Ok(accepted) => self.front.finish(&self.table, id.clone(), op, accepted, conditions).await,
             Err(refusal) => Err(Problem::write(refusal, &id)),

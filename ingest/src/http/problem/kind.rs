@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     RateLimited,
     UnreadableRow,
     UnreadableRecord,
+    InternalError,
     BodiesFull,
     Busy,
     Contended,
@@ -78,7 +79,7 @@ impl Kind {
             Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidRecord | Self::IdsDiffer | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::UnreadableRow | Self::UnreadableRecord => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::UnreadableRow | Self::UnreadableRecord | Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BodiesFull
             | Self::Busy
             | Self::Contended
@@ -125,6 +126,7 @@ impl Kind {
             Self::RateLimited => "Too many requests of this caller",
             Self::UnreadableRow => "The row cannot be read",
             Self::UnreadableRecord => "The stored record cannot be read",
+            Self::InternalError => "A fault of this service",
             Self::BodiesFull => "Too many bodies at once",
             Self::Busy => "Too many requests at once",
             Self::Contended => "Others were faster",

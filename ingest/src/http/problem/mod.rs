@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problem details. A closed set, each with a stable type; never a value of the client's, never an
 //! inside of ours.
 
+mod help;
 mod kind;
 mod refused;
 
@@ -206,10 +207,7 @@ impl Problem {
     }
 
     pub(crate) fn no_route() -> Self {
-        Self::new(
-            Kind::NoRoute,
-            "the routes are /{entity}, /{entity}:bulk, /{entity}/{id} and /{entity}/{id}/writes/{version}",
-        )
+        Self::new(Kind::NoRoute, "/openapi.json lists the paths that there are, /docs shows them")
     }
 
     /// For a resource's other methods.
@@ -259,6 +257,12 @@ impl Problem {
 
     pub(crate) fn slow_body() -> Self {
         Self::new(Kind::SlowBody, "send the body without pauses, or a smaller one")
+    }
+
+    pub(crate) fn internal() -> Self {
+        let detail = "this service has broken off, and its log says more; a write may have happened, or may still happen: send it again \
+                      with the same id and the same key or precondition";
+        Self::new(Kind::InternalError, detail)
     }
 
     pub(crate) fn broken_body() -> Self {

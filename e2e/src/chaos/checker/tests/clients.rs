@@ -10,6 +10,19 @@ fn versions_rise_in_real_time() {
 }
 
 #[test]
+fn nothing_older_than_was_asked_for_is_shown_whatever_vouches_for_it() {
+    let asked = |least: u64| {
+        move |e: &mut Evidence| {
+            e.told.reads.push(Seen { unchecked: true, least: Some(least), ..seen(30, Some((16, "one"))) });
+        }
+    };
+    assert_eq!(broken(asked(32)), [Rule::StaleRead]);
+    assert_eq!(broken(asked(16)), []);
+    let gone = |e: &mut Evidence| e.told.reads.push(Seen { unchecked: true, least: Some(32), ..seen(30, None) });
+    assert_eq!(broken(gone), [Rule::StaleRead]);
+}
+
+#[test]
 fn readers_never_see_a_record_go_back() {
     assert_eq!(broken(|e| e.told.reads.push(seen(30, Some((16, "one"))))), [Rule::StaleRead]);
     assert_eq!(broken(|e| e.told.reads.push(seen(12, Some((16, "one"))))), [], "the newer one has no answer yet");

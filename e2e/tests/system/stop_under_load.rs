@@ -1,0 +1,164 @@
+//! A stop in order under load: what was acknowledged is there afterwards, and no connection ends in the middle of an answer.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::System;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use stack::Ended;
+
+/// Connections that write as fast as they are answered.
+const BUSY: usize = 64;
+/// Connections whose bodies are under way when the stop begins.
+const SLOW: usize = 8;
+/// Writes that are answered before the stop begins.
+const BEFORE: u64 = 2000;
+const BODY: &str = r#"{"name":"Jane","age":1}"#;
+
+/// What a connection came to.
+#[derive(Debug, Default)]
+struct Ending {
+    /// Ids and versions.
+    acknowledged: Vec<(String, u64)>,
+    /// It was told that its connection ends, and got the whole answer that said so.
+    in_order: bool,
+}
+
+fn head(id: &str) -> String {
+    let length = BODY.len();
+    format!(
+        "PUT /users/{id} HTTP/1.1\r\nHost: ingest\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+/// A whole answer: its status, whether it ends the connection, and its body.
+fn answer(stream: &mut TcpStream) -> Result<(u16, bool, Value)> {
+    let (mut read, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let bytes = stream.read(&mut part).with_context(|| format!("after {:?}", String::from_utf8_lossy(&read)))?;
+        ensure!(bytes > 0, "the connection ended after {:?}", String::from_utf8_lossy(&read));
+        read.extend_from_slice(&part[..bytes]);
+        let text = std::str::from_utf8(&read)?;
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let lower = head.to_ascii_lowercase();
+        let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        if body.len() >= length.context("a length")? {
+            let status = head.split(' ').nth(1).context("a status")?.parse()?;
+            return Ok((status, lower.contains("connection: close"), serde_json::from_str(body)?));
+        }
+    }
+}
+
+/// After the last answer nothing comes but the end.
+fn ends(stream: &mut TcpStream) -> Result<()> {
+    match stream.read(&mut [0; 1]) {
+        Ok(0) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+        other => bail!("the connection should have ended: {other:?}"),
+    }
+}
+
+fn take(ending: &mut Ending, id: String, (status, close, body): (u16, bool, Value)) -> Result<()> {
+    ensure!(status == 202, "{status}: {body}");
+    ending.acknowledged.push((id, body["version"].as_u64().context("a version")?));
+    ending.in_order = close;
+    Ok(())
+}
+
+fn connect(url: &str) -> Result<TcpStream> {
+    let stream = TcpStream::connect(url.trim_start_matches("http://"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Writes until it is told that its connection ends.
+fn busy(url: &str, number: usize, answered: &AtomicU64) -> Result<Ending> {
+    let (mut stream, mut ending) = (connect(url)?, Ending::default());
+    for write in 0_u64.. {
+        let id = format!("busy-{number}-{write}");
+        stream.write_all(format!("{}{BODY}", head(&id)).as_bytes()).with_context(|| id.clone())?;
+        take(&mut ending, id.clone(), answer(&mut stream).context(id)?)?;
+        answered.fetch_add(1, Ordering::Relaxed);
+        if ending.in_order {
+            break;
+        }
+    }
+    ends(&mut stream)?;
+    Ok(ending)
+}
+
+/// Sends its head, waits until the stop has begun, and sends its body a byte at a time.
+fn slow(url: &str, number: usize, stopping: &Barrier) -> Result<Ending> {
+    let (mut stream, mut ending) = (connect(url)?, Ending::default());
+    let id = format!("slow-{number}");
+    stream.write_all(head(&id).as_bytes())?;
+    stopping.wait();
+    for byte in BODY.bytes() {
+        stream.write_all(&[byte]).with_context(|| id.clone())?;
+        thread::sleep(Duration::from_millis(100));
+    }
+    take(&mut ending, id.clone(), answer(&mut stream).context(id)?)?;
+    ends(&mut stream)?;
+    Ok(ending)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_loses_no_acknowledged_write_and_breaks_off_no_answer() -> Result<()> {
+    let mut system = System::start().await?;
+    let (answered, stopping) = (Arc::new(AtomicU64::new(0)), Arc::new(Barrier::new(SLOW + 1)));
+    let clients: Vec<_> = (0..BUSY + SLOW)
+        .map(|number| {
+            let (url, answered, stopping) = (system.ingest_url.clone(), Arc::clone(&answered), Arc::clone(&stopping));
+            thread::spawn(
+                move || {
+                    if number < BUSY { busy(&url, number, &answered) } else { slow(&url, number, &stopping) }
+                },
+            )
+        })
+        .collect();
+    system.eventually("writes are answered", async || Ok(answered.load(Ordering::Relaxed) >= BEFORE)).await?;
+    let ingest = system.ingest.take().context("ingest runs")?;
+    let begun = Instant::now();
+    ingest.signal(Signal::SIGTERM)?;
+    stopping.wait();
+    let endings: Vec<_> = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
+    let Ended::Yes(Some(status)) = ingest.wait(Duration::from_secs(40))? else {
+        bail!("ingest goes on\n{}", ingest.log_tail(20));
+    };
+    ensure!(status.success(), "{status}\n{}", ingest.log_tail(20));
+    println!("stopped in {:?} after {} answers", begun.elapsed(), answered.load(Ordering::Relaxed));
+
+    let broken: Vec<_> =
+        endings.iter().filter_map(|ending| ending.as_ref().err()).map(|error| format!("{error:#}")).collect();
+    ensure!(
+        broken.is_empty(),
+        "{} of {} connections were broken off:\n{}",
+        broken.len(),
+        endings.len(),
+        broken.join("\n")
+    );
+    let endings: Vec<Ending> = endings.into_iter().collect::<Result<_>>()?;
+    let untold = endings.iter().filter(|ending| !ending.in_order).count();
+    ensure!(untold == 0, "{untold} connections ended without having been told so");
+
+    let written: Vec<_> = endings.into_iter().flat_map(|ending| ending.acknowledged).collect();
+    let table = system.table().await?;
+    let held = async || -> Result<std::collections::HashMap<String, u64>> {
+        let rows: Vec<(String, u64)> =
+            sqlx::query_as("SELECT id, CAST(version AS UNSIGNED) FROM users").fetch_all(&table).await?;
+        Ok(rows.into_iter().collect())
+    };
+    let lost = async || -> Result<Vec<String>> {
+        let held = held().await?;
+        Ok(written.iter().filter(|(id, version)| held.get(id) != Some(version)).map(|(id, _)| id.clone()).collect())
+    };
+    let drained = system.eventually("every acknowledged write is a row", async || Ok(lost().await?.is_empty())).await;
+    drained.with_context(|| format!("{} acknowledged", written.len()))
+}

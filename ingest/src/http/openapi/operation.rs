@@ -1,0 +1,77 @@
+//! One operation of the document.
+
+use actix_web::http::StatusCode;
+use serde_json::{Map, Value as Json, json};
+
+use super::problems;
+use crate::callers::{Caller, Right};
+use crate::http::ProblemKind as Kind;
+
+/// A method on a path, and all that may come of it.
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    /// Unique in the document: what a generated client calls it.
+    pub(super) name: String,
+    pub(super) summary: String,
+    pub(super) description: &'static str,
+    pub(super) tag: String,
+    /// What a key must open, where it is an entity's.
+    pub(super) right: Option<Right>,
+    /// Names among `components/parameters`.
+    pub(super) parameters: Vec<&'static str>,
+    /// Its `requestBody`.
+    pub(super) body: Option<Json>,
+    /// By status.
+    pub(super) answers: Vec<(&'static str, Json)>,
+    pub(super) problems: Vec<Kind>,
+    /// Whether it needs no key.
+    pub(super) open: bool,
+}
+
+impl Operation {
+    pub(super) fn open_to(&self, reader: &Caller, entity: &str) -> bool {
+        self.right.is_none_or(|right| reader.may(right, entity))
+    }
+
+    pub(super) fn json(self, keyed: bool) -> Json {
+        let mut kinds = self.problems;
+        if keyed && !self.open {
+            kinds.push(Kind::Unauthenticated);
+            kinds.extend(self.right.map(|_| Kind::Forbidden));
+        }
+        let mut answers: Map<String, Json> =
+            self.answers.into_iter().map(|(status, answer)| (status.to_owned(), answer)).collect();
+        let bodiless = self.method == "head";
+        for (status, kinds) in problems::by_status(kinds) {
+            answers.insert(status.as_u16().to_string(), problems::answer(status, &kinds, bodiless));
+        }
+        let reference = |name: &&str| json!({"$ref": format!("#/components/parameters/{name}")});
+        let mut operation = json!({
+            "operationId": self.name,
+            "summary": self.summary,
+            "description": self.description,
+            "tags": [self.tag],
+            "responses": answers,
+        });
+        if !self.parameters.is_empty() {
+            operation["parameters"] = self.parameters.iter().map(reference).collect();
+        }
+        if let Some(body) = self.body {
+            operation["requestBody"] = body;
+        }
+        if keyed && self.open {
+            operation["security"] = json!([]);
+        }
+        operation
+    }
+}
+
+/// The status of an answer, as the document's keys have it.
+pub(super) fn status(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::OK => "200",
+        StatusCode::CREATED => "201",
+        _ => "202",
+    }
+}

@@ -1,0 +1,36 @@
+//! What a request may say beside its body.
+
+use record::id_schema;
+use serde_json::{Value as Json, json};
+
+use super::answer::TAG;
+
+/// All of them, by name.
+pub(super) fn all() -> Json {
+    let header = |name: &str, about: &str, schema: Json| json!({"name": name, "in": "header", "description": about, "schema": schema});
+    let tag = json!({"type": "string", "pattern": TAG, "example": "\"1795534722374816\""});
+    json!({
+        "id": {"name": "id", "in": "path", "required": true, "description": "The record's id.", "schema": id_schema()},
+        "IdempotencyKey": header(
+            "Idempotency-Key",
+            "Makes it safe to send the request again: the same key with the same request is answered with the version of the first, \
+             and `Idempotent-Replayed: true`; with another request 422. In quotes or bare; at most 255 bytes.",
+            json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-+./0-9:-~-]+$"}),
+        ),
+        "IfMatch": header("If-Match", "Write only if the record has this version: its `ETag`. Else 412.", tag),
+        "IfNoneMatchAny": header(
+            "If-None-Match", "`*`: write only if there is no such record. Else 412.", json!({"type": "string", "enum": ["*"]}),
+        ),
+        "Prefer": header(
+            "Prefer",
+            "`state=logged`: 503 rather than an answer that rests on the cache alone. `state=persisted, wait=5`: wait so many seconds \
+             until the database has it. What is granted stands in `Preference-Applied`.",
+            json!({"type": "string", "examples": ["state=logged", "state=persisted, wait=5"]}),
+        ),
+        "traceparent": header(
+            "traceparent",
+            "Trace context (W3C), which travels with the event. One that is none is nobody's fault.",
+            json!({"type": "string"}),
+        ),
+    })
+}
