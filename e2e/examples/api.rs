@@ -41,6 +41,10 @@ pub(crate) async fn run(api: &str) -> Outcome<()> {
     println!("changed again: {}", refused.status());
     let problem: Value = refused.json().await?;
     println!("since: {}", problem["title"]);
+
+    let patch = client.patch(&ada).header("Content-Type", "application/merge-patch+json");
+    let patch = patch.header("Idempotency-Key", "ada-2").json(&json!({"occupation": "Countess"}));
+    println!("patched: {}", patiently(patch).await?.status().is_success());
     Ok(())
 }
 

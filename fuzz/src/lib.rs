@@ -36,3 +36,8 @@ pub fn round_trip(entity: &Entity, record: &Record<'_>) -> String {
     assert_eq!(row, *record, "as the table has it: {text}");
     text
 }
+
+/// A refusal is the sender's fault, and says so.
+pub fn refused(status: u16) {
+    assert!((400..500).contains(&status), "what a stranger sent is answered with {status}");
+}

@@ -81,8 +81,9 @@ impl App {
             tls: tls::supervise(&settings.tls, &metrics, &supervisor)?,
         };
         let http = server(&settings, front, doors, listener)?;
-        let http = serving::supervise("http", http, &supervisor);
+        // Before anybody is answered: who asks while nothing is served is told that it ends.
         health.set_serving(true);
+        let http = serving::supervise("http", http, &supervisor);
         tracing::info!(%address, admin = %admin_address, "ingest takes records");
         Ok(Self { supervisor, health, publisher, slot, http, admin, address, admin_address, stop_delay, stop_within })
     }

@@ -35,7 +35,7 @@ pub(crate) fn start(
     identity: String,
     catalog: &Arc<Catalog>,
     metrics: &Metrics,
-    health: &Health,
+    health: &Arc<Health>,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Front> {
     let up = |name: &str| health.dependency(name).with_context(|| format!("{name} is no dependency"));
@@ -71,9 +71,7 @@ pub(crate) fn start(
     };
     supervise_rounds(settings, relay, &tables, (&mysql, &database), &lag, supervisor);
     let bodies = Room::new(settings.bodies_bytes_most);
-    show_depths(metrics, &queue, &acknowledged, &bodies);
-    publisher.show(metrics);
-    database.show(metrics);
+    show_depths(metrics, (&queue, &acknowledged, &bodies), &publisher, &database);
 
     let away = Away {
         accepts: settings.cache_away == CacheAway::Accept,
@@ -107,7 +105,7 @@ pub(crate) fn start(
         grace: settings.incomplete_grace_ms,
         body_bytes_most: settings.body_bytes_most,
         bodies,
-        bulks: Bulks::new(settings.bulk.clone(), supervisor.clone(), metrics),
+        bulks: Bulks::new(settings.bulk.clone(), Arc::clone(health), supervisor.clone(), metrics),
         body_deadline: settings.body_deadline_ms,
         wait_most: settings.wait_most_s,
         event_bytes_most: settings.kafka.event_bytes_most,
@@ -205,7 +203,14 @@ fn supervise_slot(
 }
 
 /// How full what has a bound is, looked up when it is asked: true also while a loop that would tell waits for a server.
-fn show_depths(metrics: &Metrics, queue: &WriteQueue, acknowledged: &mpsc::Sender<Logged>, bodies: &Room) {
+fn show_depths(
+    metrics: &Metrics,
+    (queue, acknowledged, bodies): (&WriteQueue, &mpsc::Sender<Logged>, &Room),
+    publisher: &Publisher,
+    database: &Database,
+) {
+    publisher.show(metrics);
+    database.show(metrics);
     let (queue, acknowledged) = (queue.clone(), acknowledged.clone());
     metrics.asked(
         "writes_waiting",

@@ -2,10 +2,10 @@
 //! `write_behind_dependency_up` show the same state.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntGauge;
+use tokio::sync::watch;
 
 use crate::Metrics;
 
@@ -80,7 +80,7 @@ impl Readiness {
 /// The health of a process: its dependencies and whether it is serving at all.
 #[derive(Debug)]
 pub struct Health {
-    serving: AtomicBool,
+    serving: watch::Sender<bool>,
     dependencies: BTreeMap<&'static str, Dependency>,
     enough: &'static [&'static str],
 }
@@ -96,7 +96,7 @@ impl Health {
             let gauge = up.with_label_values(&[name]);
             (name, Dependency::new(name, gauge))
         };
-        Self { serving: AtomicBool::new(false), dependencies: names.iter().map(dependency).collect(), enough }
+        Self { serving: watch::Sender::new(false), dependencies: names.iter().map(dependency).collect(), enough }
     }
 
     /// The handle through which a store's owner reports; `None` for a name that was not given to [`Health::new`].
@@ -107,13 +107,19 @@ impl Health {
 
     /// Whether the process accepts work: set once it listens, and cleared first of all when it stops.
     pub fn set_serving(&self, serving: bool) {
-        self.serving.store(serving, Ordering::Relaxed);
+        self.serving.send_replace(serving);
     }
 
     /// Whether the process accepts work.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Relaxed)
+        *self.serving.borrow()
+    }
+
+    /// Returns as soon as the process accepts no work.
+    pub async fn until_not_serving(&self) {
+        // Its other end lives as long as we do.
+        drop(self.serving.subscribe().wait_for(|serving| !serving).await);
     }
 
     /// The state right now.

@@ -59,7 +59,7 @@ fn deletion(id: &str) -> String {
     format!("{}\n", json!({ "id": id, "deleted": true }))
 }
 
-async fn packed(coding: &str, plain: &[u8]) -> Result<Vec<u8>> {
+pub(crate) async fn packed(coding: &str, plain: &[u8]) -> Result<Vec<u8>> {
     let mut packed = Vec::new();
     match coding {
         "gzip" => GzipEncoder::new(plain).read_to_end(&mut packed).await?,
@@ -276,7 +276,7 @@ async fn packed_bodies_are_bounded_by_what_they_become() -> Result<()> {
         let before = resident(&system)?;
         let bomb = packed(coding, &[line("1", 1).as_bytes(), &vec![b' '; 300_000_000]].concat()).await?;
         let exploded = results(bulk(&system, &headers, bomb.clone()).await?).await?;
-        assert_eq!(exploded.iter().map(told).collect::<Vec<_>>(), [is(202, "logged"), is(413, "body-too-large")]);
+        assert_eq!(exploded.iter().map(told).collect::<Vec<_>>(), [is(202, "logged"), is(413, "bulk-too-large")]);
         assert_eq!(kind(send(coding, bomb).await?).await?, is(413, "body-too-large"));
         let grown = resident(&system)? - before;
         assert!(grown < 40.0, "{coding}: a bomb of 300 MB costs {grown:.0} MiB");
@@ -289,7 +289,7 @@ async fn packed_bodies_are_bounded_by_what_they_become() -> Result<()> {
 }
 
 /// MiB of ingest.
-fn resident(system: &System) -> Result<f64> {
+pub(crate) fn resident(system: &System) -> Result<f64> {
     e2e::bench::memory::resident(system.ingest.as_ref().context("ingest runs")?)
 }
 
@@ -351,7 +351,7 @@ async fn a_request_as_a_whole_is_refused_before_any_line() -> Result<()> {
     }
     let get = request(Method::GET, "/users:bulk", "application/x-ndjson").await?;
     assert_eq!((get.status().as_u16(), &get.headers()["allow"]), (405, &"POST".parse()?));
-    assert_eq!(kind(request(Method::POST, "/nobody:bulk", NDJSON.1).await?).await?, is(403, "forbidden"));
+    assert_eq!(kind(request(Method::POST, "/nobody:bulk", NDJSON.1).await?).await?, is(404, "unknown-entity"));
     assert_eq!(system.call(Method::GET, "/users/2", None).await?.status(), 401);
 
     // One at a time: the next one is told so at once, and taken when the first has ended.

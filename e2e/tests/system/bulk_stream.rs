@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::bulk::{NDJSON, line, shown, told};
+use crate::bulk::{NDJSON, line, packed, resident, shown, told};
 
 /// A bulk request whose client sends and reads when it likes.
 pub(crate) struct Talk {
@@ -43,8 +43,25 @@ impl Talk {
     }
 
     /// Sends some text as a chunk.
-    pub(crate) async fn say(&mut self, text: &str) -> Result<()> {
-        Ok(self.write.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes()).await?)
+    pub(crate) async fn say(&mut self, text: impl AsRef<[u8]>) -> Result<()> {
+        Ok(self.write.write_all(&chunk(text)).await?)
+    }
+
+    /// Never stops sending lines, and hears what comes until the answer's end.
+    pub(crate) async fn without_end(self, pause: Duration) -> Result<Vec<Value>> {
+        let Self { mut write, mut results } = self;
+        let sending = async {
+            for at in 0.. {
+                write.write_all(&chunk(line(&format!("endless-{at}"), 7))).await.context("sending goes on")?;
+                tokio::time::sleep(pause).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            biased;
+            rest = results.rest() => rest,
+            sent = sending => anyhow::bail!("there was no end to the answer: {sent:?}"),
+        }
     }
 
     /// Some results, at least one.
@@ -57,6 +74,11 @@ impl Talk {
         self.write.write_all(b"0\r\n\r\n").await?;
         self.results.rest().await
     }
+}
+
+fn chunk(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let bytes = text.as_ref();
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
 impl Results {
@@ -254,6 +276,22 @@ async fn g10_a_client_that_reads_nothing_holds_neither_writes_nor_room() -> Resu
     assert_eq!(shown(&system, "write_behind_bulks").await?, 1.0);
     let other = system.call(Method::GET, "/users/1", None).await?;
     assert_eq!(other.status(), 404, "another client waits for that one");
+    drop(talk);
+    nothing_is_left(&system).await?;
+
+    // A million of them in a few packed bytes, which are all taken at once.
+    let mut talk = Talk::open(&system, &["Content-Encoding: gzip"]).await?;
+    let (before, begun) = (resident(&system)?, shown(&system, refused).await?);
+    talk.say(packed("gzip", lines.repeat(2_000).as_bytes()).await?).await?;
+    let mut answered = begun;
+    let stopped = async || {
+        let before = std::mem::replace(&mut answered, shown(&system, refused).await?);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(answered > begun && answered == before)
+    };
+    system.eventually("no more lines are answered", stopped).await?;
+    let grown = resident(&system)? - before;
+    assert!(grown < 20.0, "{grown:.0} MiB for {} results that nobody reads", answered - begun);
     drop(talk);
     nothing_is_left(&system).await
 }

@@ -117,4 +117,6 @@ mod tls;
 #[cfg(test)]
 mod uncovered;
 #[cfg(test)]
+mod unread;
+#[cfg(test)]
 mod verify;

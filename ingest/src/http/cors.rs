@@ -25,11 +25,12 @@ const SENT: [&str; 9] = [
 ];
 
 /// What a page may read.
-const ANSWERED: [&str; 12] = [
+const ANSWERED: [&str; 13] = [
     "allow",
     "etag",
     "idempotency-checked",
     "idempotent-replayed",
+    "link",
     "location",
     "preference-applied",
     "ratelimit",

@@ -32,9 +32,8 @@ pub(crate) async fn farewell(
     Ok(response)
 }
 
-/// The answer to a request that goes no further. What stands in the way of the next one on its connection is taken where it is
-/// small and there; else the answer says that the connection ends: the next request would meet its end, and nobody could tell
-/// whether it was taken.
+/// The answer to a request that goes no further, of a client that will ask again: its body is taken where it is small and there, so
+/// that the connection can go on. Else the server takes the rest of it in chunks, or says that the connection ends.
 pub(super) async fn turned_away<B>(mut request: ServiceRequest, problem: &Problem) -> ServiceResponse<EitherBody<B>> {
     let mut payload = request.take_payload();
     let rest = async {
@@ -42,15 +41,13 @@ pub(super) async fn turned_away<B>(mut request: ServiceRequest, problem: &Proble
         while let Some(Ok(chunk)) = payload.next().await {
             taken += chunk.len();
             if taken > UNWANTED_BYTES_MOST {
-                return false;
+                break;
             }
         }
-        true
     };
-    let whole = tokio::time::timeout(UNWANTED_WAIT, rest).await.unwrap_or(false);
-    let mut answer = problem.response();
-    if !whole {
-        answer.head_mut().set_connection_type(ConnectionType::Close);
+    tokio::select! {
+        () = rest => {}
+        () = tokio::time::sleep(UNWANTED_WAIT) => {}
     }
-    request.into_response(answer.map_into_right_body())
+    request.into_response(problem.response().map_into_right_body())
 }

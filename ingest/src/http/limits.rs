@@ -64,7 +64,8 @@ pub(crate) async fn limited<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let caller = caller(request.request())?;
+    // What is open to everybody has no caller.
+    let Ok(caller) = caller(request.request()) else { return Ok(next.call(request).await?.map_into_left_body()) };
     let Some(rate) = caller.rate() else { return Ok(next.call(request).await?.map_into_left_body()) };
     let (left, mut response) = match callers.take_one(&caller, rate) {
         Ok(left) => (left, next.call(request).await?.map_into_left_body()),

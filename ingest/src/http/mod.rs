@@ -11,6 +11,8 @@ mod done;
 mod farewell;
 mod fate;
 mod front;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inflate;
 mod limits;
 mod measure;

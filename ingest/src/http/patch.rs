@@ -132,7 +132,7 @@ impl Front {
 }
 
 /// A patch is an object: anything else would take the place of the whole record.
-fn read(body: &[u8]) -> Result<Value, Problem> {
+pub(super) fn read(body: &[u8]) -> Result<Value, Problem> {
     let fault = |code, detail: String| Problem::record(vec![Fault { pointer: String::new(), code, detail }]);
     match serde_json::from_slice(body) {
         Ok(patch @ Value::Object(_)) => Ok(patch),
@@ -142,7 +142,7 @@ fn read(body: &[u8]) -> Result<Value, Problem> {
 }
 
 /// The record's JSON with the patch merged into it.
-fn over(json: &str, patch: &Value) -> Result<String, Problem> {
+pub(super) fn over(json: &str, patch: &Value) -> Result<String, Problem> {
     let mut merged: Value = serde_json::from_str(json).map_err(|_| Problem::unreadable())?;
     json_patch::merge(&mut merged, patch);
     Ok(merged.to_string())

@@ -31,7 +31,7 @@ pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
 }
 
 /// The ids that are asked for, each once, in the order in which they were first named.
-fn ids(query: &str, most: usize) -> Result<Vec<RecordId>, Problem> {
+pub(super) fn ids(query: &str, most: usize) -> Result<Vec<RecordId>, Problem> {
     const HINT: &str = "name the records: ?ids=a,b,c; there is no listing of all of an entity's records";
     let members = Query::<Vec<(String, String)>>::from_query(query);
     let members = members.map_err(|_| Problem::query("it is no list of name=value with & between"))?.into_inner();

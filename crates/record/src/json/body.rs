@@ -11,10 +11,10 @@ use super::field::{FieldSeed, Slot};
 use super::{Faults, Pointer, beyond, template};
 use crate::entity::{Entity, Input};
 use crate::fault::{Fault, FaultCode};
-use crate::field::Field;
+use crate::field::{Field, Kind};
 use crate::id::RecordId;
 use crate::nested::{Mode, Name, Tree};
-use crate::scalar::{Given, Refusal};
+use crate::scalar::{Given, Refusal, accept};
 use crate::value::{Record, Value};
 
 /// What a pass over an object collects.
@@ -149,16 +149,17 @@ fn id(members: &mut Members<'_, '_>, given: Given<'_>) {
     let twice = members.id.is_some();
     let parsed = match given {
         Given::Text(text) => RecordId::parse(&text),
-        Given::Int(number) => RecordId::parse(&number.to_string()),
         Given::Huge(number) => RecordId::parse(&number.to_string()),
-        _ => {
-            members.refuse(
-                "id",
-                Refusal::new(FaultCode::Type, "expected a string or a whole number; leave it out to be given one"),
-            );
-            members.id = Some(Err(()));
-            return;
-        }
+        // A whole number as any field takes it, 7.0 among them.
+        given => match accept(&Kind::Long, given) {
+            Ok(Value::Integer(number)) => RecordId::parse(&number.to_string()),
+            _ => {
+                let what = "expected a string or a whole number; leave it out to be given one";
+                members.refuse("id", Refusal::new(FaultCode::Type, what));
+                members.id = Some(Err(()));
+                return;
+            }
+        },
     };
     if twice {
         members.refuse("id", Refusal::new(FaultCode::Duplicate, "stands here twice; give it once"));

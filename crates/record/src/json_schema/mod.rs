@@ -4,7 +4,7 @@
 //! What `Entity::parse_json` accepts is valid, always. What is valid is accepted, but for what JSON Schema cannot say:
 //! a 29th of February that is none, years outside of 1000 to 9999 in UTC, nanoseconds outside of 64 bits
 //! in 1677 and 2262; whole numbers
-//! above 2^53 that are written with an exponent; an id written as 1.0; a member that stands twice; more than 1000 digits;
+//! above 2^53 that are written with an exponent; a member that stands twice; more than 1000 digits;
 //! nesting below 30; the bytes of a map's names; the length of what a template puts together; a `float` that lies within its
 //! bound only until it is rounded; bounds on a union, for its branches that are no plain numbers or texts.
 //! The tests hold both, and this list.
@@ -33,8 +33,17 @@ pub enum Form {
     New,
     /// A record that is sent to its own path, which has the id already.
     Replacement,
+    /// What is to be merged into a record (RFC 7396). What it says of nested fields is not looked into: there a part is enough.
+    Patch,
     /// A record as it is answered: complete. Bounds do not hold for what was stored before they were set.
     Shown,
+}
+
+impl Form {
+    /// Whether what is left out has its default.
+    fn is_sent_whole(self) -> bool {
+        matches!(self, Self::New | Self::Replacement)
+    }
 }
 
 impl Entity {
@@ -55,7 +64,7 @@ impl Entity {
         schema.insert("title".to_owned(), self.name().into());
         describe(&mut schema, self.doc());
         let made: Vec<Json> =
-            self.fields.iter().filter(|_| form != Form::Shown).filter_map(|field| made(self, field)).collect();
+            self.fields.iter().filter(|_| form.is_sent_whole()).filter_map(|field| made(self, field)).collect();
         if !made.is_empty() {
             schema.insert("allOf".to_owned(), made.into());
         }
@@ -92,18 +101,18 @@ fn id(form: Form) -> Json {
     let mut id = match form {
         Form::Shown => text,
         // A whole number is the id of its digits.
-        Form::New | Form::Replacement => {
+        Form::New | Form::Replacement | Form::Patch => {
             json!({"anyOf": [text, {"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX}]})
         }
     };
     let says = match form {
         Form::New => "Left out, the record is given one.",
-        Form::Replacement => "The path has it; given here, it is the same.",
+        Form::Replacement | Form::Patch => "The path has it; given here, it is the same.",
         Form::Shown => "As in the path.",
     };
     if let Json::Object(id) = &mut id {
         describe(id, Some(says));
-        if form == Form::Replacement {
+        if matches!(form, Form::Replacement | Form::Patch) {
             id.insert("readOnly".to_owned(), true.into());
         }
     }
@@ -119,6 +128,7 @@ fn describe(schema: &mut Map<String, Json>, doc: Option<&str>) {
 fn required(entity: &Entity, form: Form) -> Vec<&str> {
     let names = entity.fields.iter().filter(|field| match form {
         Form::Shown => true,
+        Form::Patch => false,
         Form::New | Form::Replacement => !may_be_missing(field) && field.template.is_none(),
     });
     let id = (form == Form::Shown).then_some("id");
@@ -190,17 +200,21 @@ impl Writer<'_> {
 
     fn field(&mut self, entity: &Entity, field: &Field) -> Json {
         let mut schema = match &field.kind {
+            Kind::Json(_) if self.form == Form::Patch && may_be_missing(field) => Map::new(),
+            Kind::Json(_) if self.form == Form::Patch => object(json!({"not": {"type": "null"}})),
             Kind::Json(nested) => self.shape(&nested.shape, &field.limits),
             kind => scalar::schema(kind, self.bounds(&field.limits)),
         };
-        if field.nullable && !matches!(field.kind, Kind::Json(_)) {
+        // In a patch, null takes a field away: its default stands there then.
+        let nullable = field.nullable || self.form == Form::Patch && may_be_missing(field);
+        if nullable && !matches!(field.kind, Kind::Json(_)) {
             scalar::or_null(&mut schema);
         }
-        let template = field.template.as_ref().filter(|_| self.form != Form::Shown);
+        let template = field.template.as_ref().filter(|_| self.form.is_sent_whole());
         let made = template.map(|template| format!("Not given, it is put together: {}", template.text));
         let says: Vec<&str> = field.doc.as_deref().into_iter().chain(made.as_deref()).collect();
         describe(&mut schema, (!says.is_empty()).then(|| says.join(" ")).as_deref());
-        if self.form != Form::Shown && may_be_missing(field) {
+        if self.form.is_sent_whole() && may_be_missing(field) {
             schema.insert("default".to_owned(), default(entity, field));
         }
         schema.into()

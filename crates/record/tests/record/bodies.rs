@@ -165,9 +165,13 @@ fn the_list_of_faults_is_bounded() {
 #[test]
 fn an_id_is_a_string_or_a_whole_number() {
     let users = users();
-    for (given, expected) in
-        [(r#""a.B_9~-""#, "a.B_9~-"), ("17", "17"), ("18446744073709551615", "18446744073709551615")]
-    {
+    for (given, expected) in [
+        (r#""a.B_9~-""#, "a.B_9~-"),
+        ("17", "17"),
+        ("17.0", "17"),
+        ("-2e1", "-20"),
+        ("18446744073709551615", "18446744073709551615"),
+    ] {
         let body = format!(r#"{{"id":{given},"name":"a","age":1}}"#);
         let input = users.parse_json(body.as_bytes()).unwrap();
         assert_eq!(input.id.unwrap().as_str(), expected);

@@ -184,7 +184,6 @@ fn cannot_be_said(entity: &Entity, body: &Json, fault: &Fault) -> bool {
     let single = field.filter(|field| matches!(field.kind, Kind::Float));
     match fault.code {
         FaultCode::Format | FaultCode::Range | FaultCode::Type if single.is_none() && given.is_some_and(unsaid) => true,
-        FaultCode::Type => fault.pointer == "/id" && given.is_some_and(Json::is_f64),
         // A float that is rounded over its bound.
         FaultCode::Range => single.is_some_and(|field| field.limits != record::Limits::default()),
         // What a template puts together.

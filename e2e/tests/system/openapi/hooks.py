@@ -20,3 +20,8 @@ def before_call(context, case, kwargs):
     # They exclude each other.
     if "If-Match" in headers and "If-None-Match" in headers:
         del headers["If-None-Match"]
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(context, value):
+    return value if isinstance(value, bytes) else str(value).encode()

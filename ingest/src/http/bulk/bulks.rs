@@ -1,6 +1,8 @@
 //! All bulks of the process together: how many there may be, and how many of their lines are under way.
 
-use service::{Metrics, Supervisor};
+use std::sync::Arc;
+
+use service::{Health, Metrics, Supervisor};
 
 use super::super::Room;
 use super::super::room::Place;
@@ -10,6 +12,7 @@ use super::BulkSettings;
 #[derive(Debug)]
 pub(crate) struct Bulks {
     pub(super) settings: BulkSettings,
+    health: Arc<Health>,
     supervisor: Supervisor,
     bulks: Room,
     lines: Room,
@@ -17,7 +20,7 @@ pub(crate) struct Bulks {
 
 impl Bulks {
     /// None yet.
-    pub(crate) fn new(settings: BulkSettings, supervisor: Supervisor, metrics: &Metrics) -> Self {
+    pub(crate) fn new(settings: BulkSettings, health: Arc<Health>, supervisor: Supervisor, metrics: &Metrics) -> Self {
         let (bulks, lines) = (Room::new(settings.bulks_most), Room::new(usize::MAX));
         let (shown, under_way) = (bulks.clone(), lines.clone());
         metrics.asked("bulks", "Bulk requests in progress; at most --bulks-most", move || shown.taken());
@@ -26,7 +29,7 @@ impl Bulks {
             "Lines of bulk requests that are being written; at most --bulks-most times --bulk-lines-most",
             move || under_way.taken(),
         );
-        Self { settings, supervisor, bulks, lines }
+        Self { settings, health, supervisor, bulks, lines }
     }
 
     /// Most ids of a read of many records.
@@ -45,6 +48,11 @@ impl Bulks {
         let mut place = self.lines.place();
         place.grow(1);
         place
+    }
+
+    /// Returns as soon as no more lines are to be written.
+    pub(super) async fn until_stopping(&self) {
+        self.health.until_not_serving().await;
     }
 
     /// Runs a bulk to its end, beside its connection: what a line has begun goes on when the client is gone or does not read.

@@ -4,6 +4,8 @@
 
 mod bulks;
 mod exchange;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod lines;
 mod results;
 mod run;

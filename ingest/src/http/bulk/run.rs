@@ -1,7 +1,7 @@
 //! The way of a bulk: lines in, writes at work, results out, each only as fast as the others let it.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -80,10 +80,12 @@ impl Bulk {
     pub(super) async fn run<R: AsyncRead + Unpin>(self, mut lines: FramedRead<R, Lines>, answer: mpsc::Sender<Bytes>) {
         let window = Window::new(self.front.bulks.settings.bulk_lines_most, RESULTS_BYTES_MOST);
         let mut run = Run { bulk: &self, window, at_work: FuturesUnordered::new(), held: None, open: true };
+        let mut stopping = pin!(self.front.bulks.until_stopping());
         while run.open || !run.window.is_empty() {
             self.idle.store(run.window.is_empty(), Ordering::Relaxed);
             tokio::select! {
                 () = answer.closed(), if run.open => run.abandon(),
+                () = &mut stopping, if run.open => run.stop(),
                 permit = answer.reserve(), if run.window.has_results() => {
                     let results = run.window.results(RESULTS_AT_ONCE);
                     // Nobody reads them any more.
@@ -124,12 +126,23 @@ impl Bulk {
         Ok(Job { intent, conditions, places: [place, self.front.bulks.line()] })
     }
 
+    /// A line waits for its caller's rate, but not longer than lines are written.
+    async fn may_begin(&self) -> Result<(), Problem> {
+        tokio::select! {
+            biased;
+            () = self.front.bulks.until_stopping() => Err(Problem::stopping()),
+            () = self.caller.wait_for_one() => Ok(()),
+        }
+    }
+
     async fn written(&self, number: u64, Job { intent, conditions, places }: Job) -> Ended {
         let (id, op) = (intent.id.clone(), intent.wish.change.op());
-        self.caller.wait_for_one().await;
-        let done = match self.front.writes.write(intent).await {
-            Ok(accepted) => self.front.finish(&self.table, id.clone(), op, accepted, conditions).await,
-            Err(refusal) => Err(Problem::write(refusal, &id)),
+        let done = match self.may_begin().await {
+            Ok(()) => match self.front.writes.write(intent).await {
+                Ok(accepted) => self.front.finish(&self.table, id.clone(), op, accepted, conditions).await,
+                Err(refusal) => Err(Problem::write(refusal, &id)),
+            },
+            Err(problem) => Err(problem),
         };
         let done = self.front.counted(self.table.entity().name(), done);
         drop(places);
@@ -153,22 +166,10 @@ impl Run<'_> {
             Ok(Line::TooLong) => Problem::too_large(self.bulk.front.body_bytes_most),
             Err(broken) => {
                 self.open = false;
-                self.problem(broken)
+                problem(broken, self.bulk.front.bulks.settings.bulk_bytes_most)
             }
         };
         self.window.answer(number, self.bulk.refused(number, problem));
-    }
-
-    /// What the last line says when there is no reading on.
-    fn problem(&self, broken: Broken) -> Problem {
-        match broken {
-            Broken::TooMuch => Problem::bulk_too_large(self.bulk.front.bulks.settings.bulk_bytes_most),
-            Broken::Unread(error) if error.kind() == io::ErrorKind::TimedOut => Problem::slow_body(),
-            Broken::Unread(error) => {
-                tracing::debug!(%error, "a bulk's body");
-                Problem::broken_body()
-            }
-        }
     }
 
     /// A line that finds no room waits while one of its own has some to give back.
@@ -206,11 +207,30 @@ impl Run<'_> {
         }
     }
 
+    /// The process stops: what has begun comes to its end, and nothing more is read.
+    fn stop(&mut self) {
+        self.open = false;
+        let number = self.window.take();
+        self.window.answer(number, self.bulk.refused(number, Problem::stopping()));
+    }
+
     /// The client is gone: what was read is written, and nothing more.
     fn abandon(&mut self) {
         self.open = false;
         if let Some((number, _)) = self.held.take() {
             self.window.answer(number, String::new());
+        }
+    }
+}
+
+/// What the last line says when there is no reading on.
+pub(super) fn problem(broken: Broken, bytes_most: u64) -> Problem {
+    match broken {
+        Broken::TooMuch => Problem::bulk_too_large(bytes_most),
+        Broken::Unread(error) if error.kind() == io::ErrorKind::TimedOut => Problem::slow_body(),
+        Broken::Unread(error) => {
+            tracing::debug!(%error, "a bulk's body");
+            Problem::broken_body()
         }
     }
 }

@@ -5,17 +5,18 @@ use record::{Entity, Form};
 use serde_json::{Map, Value as Json, json};
 
 use super::Described;
-use super::answer::{with, written};
+use super::answer::{state, unchanged, version, with, written};
 use super::operation::{Operation, status};
 use crate::callers::Right;
 use crate::http::ProblemKind as Kind;
 
 /// Names among `components/schemas`; an entity's name has no point in it.
-fn names(entity: &str) -> [(Form, String); 3] {
+fn names(entity: &str) -> [(Form, String); 4] {
     [
         (Form::Shown, entity.to_owned()),
         (Form::New, format!("{entity}.new")),
         (Form::Replacement, format!("{entity}.replacement")),
+        (Form::Patch, format!("{entity}.patch")),
     ]
 }
 
@@ -43,19 +44,20 @@ fn body(entity: &Entity, form: Form) -> Json {
 
 /// Every operation on its records, and its aliases.
 pub(super) fn operations(described: &Described, entity: &Entity) -> Vec<Operation> {
-    let mut operations = vec![post(entity), put(entity), get(entity, "get"), get(entity, "head"), delete(entity)];
+    let mut operations = vec![post(entity), put(entity), patch(entity), delete(entity), bulk(entity)];
+    operations
+        .extend(["get", "head"].into_iter().flat_map(|method| [get, get_many, fate].map(|of| of(entity, method))));
     let aliases = described.aliases.iter().filter(|alias| alias.entity == entity.name());
     operations.extend(aliases.map(|alias| post_alias(entity, &alias.route)));
     operations
 }
 
 /// What any write may come to.
-const WRITES: [Kind; 17] = [
-    Kind::InternalError,
+const WRITES: [Kind; 16] = [
+    Kind::DeadLettered,
     Kind::InvalidCondition,
     Kind::PreconditionFailed,
     Kind::IdempotencyKeyReused,
-    Kind::Busy,
     Kind::Full,
     Kind::ClocksDisagree,
     Kind::CacheChanged,
@@ -191,17 +193,151 @@ fn get(entity: &Entity, method: &'static str) -> Operation {
         description: "The newest version that was acknowledged, whatever of it the database has by now. With the cache away, \
                       `Write-Behind-Source: table-unchecked` says that a newer one may be on its way.",
         right: Some(Right::Read),
-        parameters: vec!["id"],
+        parameters: vec!["id", "IfNoneMatch", "MinVersion", "Prefer"],
         body: None,
-        answers: vec![(status(StatusCode::OK), found)],
+        answers: vec![(status(StatusCode::OK), found), (status(StatusCode::NOT_MODIFIED), unchanged())],
         problems: vec![
             Kind::InvalidId,
+            Kind::InvalidCondition,
             Kind::NotFound,
+            Kind::DeadLettered,
+            Kind::NotThereYet,
             Kind::CacheAway,
             Kind::DatabaseAway,
             Kind::UnreadableRow,
             Kind::UnreadableRecord,
-            Kind::InternalError,
+        ],
+        ..post(entity)
+    }
+}
+
+fn patch(entity: &Entity) -> Operation {
+    let name = entity.name();
+    let content = json!({"schema": schema(name, Form::Patch)});
+    Operation {
+        method: "patch",
+        path: format!("/{name}/{{id}}"),
+        name: format!("patch_{name}"),
+        summary: "Change some fields of a record".to_owned(),
+        description: "A merge patch (RFC 7396): a field that it has is replaced, one that is null gets its default, all others stay. \
+                      Nobody's change in between is lost: the patch is merged anew then. Needs the right to read, too.",
+        parameters: vec!["id", "IdempotencyKey", "IfMatch", "Prefer", "traceparent"],
+        body: Some(json!({"required": true, "content": {"application/merge-patch+json": content}})),
+        answers: vec![
+            (status(StatusCode::OK), written("The database has it.", false)),
+            (status(StatusCode::ACCEPTED), written("It is taken, and on its way to the database.", false)),
+        ],
+        problems: kinds(&[
+            &WRITES,
+            &BODIES,
+            &[
+                Kind::InvalidId,
+                Kind::IdsDiffer,
+                Kind::NotFound,
+                Kind::Contended,
+                Kind::NewerSchema,
+                Kind::UnreadableRow,
+                Kind::UnreadableRecord,
+            ],
+        ]),
+        ..post(entity)
+    }
+}
+
+fn bulk(entity: &Entity) -> Operation {
+    let name = entity.name();
+    let lines = |about: &str| json!({"application/x-ndjson": {"schema": {"type": "string", "description": about}}});
+    let sent = lines("A record in each line, as POST takes it, or `{\"id\":\"…\",\"deleted\":true}`.");
+    let answered = lines(
+        "For each line, in its order: `{\"line\":1,\"status\":202,\"id\":\"…\",\"version\":…,\"state\":\"…\"}`, or the members of a problem \
+         behind `line`. A last line of 400, 408 or 413 says from which line on nothing was read.",
+    );
+    Operation {
+        path: format!("/{name}:bulk"),
+        name: format!("bulk_{name}"),
+        summary: "Write and delete many records".to_owned(),
+        description: "Lines are written while they come and answered while more come: read the results as you send. No transaction: each line \
+                      is a write of its own, and a line's fault stops no other. An `Idempotency-Key` K stands for line n as K/n.",
+        parameters: vec!["IdempotencyKey", "Prefer", "traceparent"],
+        body: Some(json!({"required": true, "content": sent})),
+        answers: vec![(
+            status(StatusCode::MULTI_STATUS),
+            json!({"description": "What became of each line; the status says nothing about any.", "content": answered}),
+        )],
+        problems: vec![Kind::InvalidCondition, Kind::UnsupportedMediaType, Kind::UnsupportedEncoding],
+        ..post(entity)
+    }
+}
+
+fn get_many(entity: &Entity, method: &'static str) -> Operation {
+    let name = entity.name();
+    let mut found = json!({"description": "What is there, in the order asked for, and what is not."});
+    if method == "get" {
+        let record = json!({
+            "type": "object",
+            "properties": {
+                "id": record::id_schema(),
+                "version": version(),
+                "state": state(),
+                "source": {"type": "string"},
+                "record": {"type": "object", "description": "Its fields, without the id."},
+            },
+            "required": ["id", "version", "state", "source", "record"],
+        });
+        let properties = json!({
+            "records": {"type": "array", "items": record},
+            "missing": {"type": "array", "items": record::id_schema()},
+        });
+        let all = json!({"type": "object", "properties": properties, "required": ["records", "missing"]});
+        found["content"] = json!({"application/json": {"schema": all}});
+    }
+    Operation {
+        method,
+        path: format!("/{name}"),
+        name: format!("{method}_many_{name}"),
+        summary: "Read many records".to_owned(),
+        description: "All of them, or one problem. There is no listing of all of an entity's records.",
+        right: Some(Right::Read),
+        parameters: vec!["ids"],
+        body: None,
+        answers: vec![(status(StatusCode::OK), found)],
+        problems: vec![
+            Kind::InvalidQuery,
+            Kind::InvalidId,
+            Kind::BodiesFull,
+            Kind::CacheAway,
+            Kind::DatabaseAway,
+            Kind::UnreadableRow,
+            Kind::UnreadableRecord,
+        ],
+        ..post(entity)
+    }
+}
+
+fn fate(entity: &Entity, method: &'static str) -> Operation {
+    let name = entity.name();
+    let mut told = json!({"description": "What became of it."});
+    if method == "get" {
+        told["content"] = json!({"application/json": {"schema": {"$ref": reference("fate")}}});
+    }
+    Operation {
+        method,
+        path: format!("/{name}/{{id}}/writes/{{version}}"),
+        name: format!("{method}_fate_{name}"),
+        summary: "What became of a write".to_owned(),
+        description: "Its version is in the answer to the write, whose `Link` leads here. Where somebody who could know is away, 503 and no \
+                      guess.",
+        right: Some(Right::Read),
+        parameters: vec!["id", "version"],
+        body: None,
+        answers: vec![(status(StatusCode::OK), told)],
+        problems: vec![
+            Kind::InvalidId,
+            Kind::UnknownWrite,
+            Kind::NotThereYet,
+            Kind::CacheAway,
+            Kind::CacheIncomplete,
+            Kind::DatabaseAway,
         ],
         ..post(entity)
     }

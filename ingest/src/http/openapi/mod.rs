@@ -42,6 +42,8 @@ pub(crate) struct Described {
     body_bytes_most: usize,
     event_bytes_most: usize,
     wait_most_s: u64,
+    ids_most: usize,
+    bulk_bytes_most: u64,
     /// For whoever may do everything, which is everybody where no keys are.
     whole: Document,
 }
@@ -70,6 +72,8 @@ impl Described {
             body_bytes_most: settings.body_bytes_most,
             event_bytes_most: settings.kafka.event_bytes_most,
             wait_most_s: settings.wait_most_s.as_secs(),
+            ids_most: settings.bulk.ids_most,
+            bulk_bytes_most: settings.bulk.bulk_bytes_most,
             whole: Document::default(),
         };
         this.whole = Document::new(&this.document(&Caller::anybody()));
@@ -102,7 +106,7 @@ impl Described {
         tags.push(json!({"name": "about", "description": "The API itself."}));
         let mut components = json!({
             "schemas": schemas,
-            "parameters": parameter::all(),
+            "parameters": parameter::all(self.ids_most),
             "headers": answer::headers(),
             "examples": problems::examples(),
         });
@@ -123,12 +127,12 @@ impl Described {
     }
 
     fn info(&self) -> Json {
-        let Self { body_bytes_most, event_bytes_most, wait_most_s, .. } = self;
+        let Self { body_bytes_most, event_bytes_most, wait_most_s, bulk_bytes_most, .. } = self;
         let description = format!(
             "A write-behind cache that can be trusted with the only copy of a write. A write is answered as soon as the cache and \
              the log have it; `state` says what the answer rests on: `cached`, `logged`, or `persisted` once the database has it.\n\n\
-             A body has at most {body_bytes_most} bytes, a record in the topic at most {event_bytes_most}; `Prefer: wait` is granted \
-             {wait_most_s} seconds at most. What is not done is answered as `application/problem+json`, with a `type` that does not \
+             A body, and a line of a bulk, has at most {body_bytes_most} bytes, a bulk {bulk_bytes_most}, a record in the topic \
+             {event_bytes_most}; bodies may be packed with gzip or zstd. `Prefer: wait` is granted {wait_most_s} seconds at most. What is not done is answered as `application/problem+json`, with a `type` that does not \
              change."
         );
         json!({

@@ -36,6 +36,9 @@ impl Operation {
 
     pub(super) fn json(self, keyed: bool) -> Json {
         let mut kinds = self.problems;
+        // Whoever asks for whatever.
+        kinds.extend([Kind::Busy, Kind::InternalError]);
+        kinds.extend((!self.open).then_some(Kind::RateLimited));
         if keyed && !self.open {
             kinds.push(Kind::Unauthenticated);
             kinds.extend(self.right.map(|_| Kind::Forbidden));
@@ -72,6 +75,8 @@ pub(super) fn status(status: StatusCode) -> &'static str {
     match status {
         StatusCode::OK => "200",
         StatusCode::CREATED => "201",
+        StatusCode::MULTI_STATUS => "207",
+        StatusCode::NOT_MODIFIED => "304",
         _ => "202",
     }
 }

@@ -3,14 +3,32 @@
 use record::id_schema;
 use serde_json::{Value as Json, json};
 
-use super::answer::TAG;
+use super::answer::{TAG, version};
 
 /// All of them, by name.
-pub(super) fn all() -> Json {
+pub(super) fn all(ids_most: usize) -> Json {
     let header = |name: &str, about: &str, schema: Json| json!({"name": name, "in": "header", "description": about, "schema": schema});
     let tag = json!({"type": "string", "pattern": TAG, "example": "\"1795534722374816\""});
     json!({
         "id": {"name": "id", "in": "path", "required": true, "description": "The record's id.", "schema": id_schema()},
+        "version": {
+            "name": "version", "in": "path", "required": true, "description": "The version of a write, as it was answered.",
+            "schema": version(),
+        },
+        "ids": {
+            "name": "ids", "in": "query", "required": true, "style": "form", "explode": false,
+            "description": "The ids of the records, with commas between.",
+            "schema": {"type": "array", "minItems": 1, "maxItems": ids_most, "items": id_schema()},
+        },
+        "IfNoneMatch": header(
+            "If-None-Match", "304 if the record has one of these versions, or at all (`*`).",
+            json!({"type": "string", "anyOf": [{"enum": ["*"]}, {"pattern": TAG}]}),
+        ),
+        "MinVersion": header(
+            "Min-Version",
+            "Never answer an older version than this one: wait for it, then 503. Bare, or in quotes as the `ETag` has it.",
+            json!({"type": "string", "anyOf": [{"pattern": TAG}, {"pattern": "^[0-9]{1,15}$"}]}),
+        ),
         "IdempotencyKey": header(
             "Idempotency-Key",
             "Makes it safe to send the request again: the same key with the same request is answered with the version of the first, \

@@ -7,7 +7,7 @@ use record::{FaultCode, id_schema};
 use serde_json::{Map, Value as Json, json};
 use strum::IntoEnumIterator as _;
 
-use super::answer::{state, version, with};
+use super::answer::{fate, state, version, with};
 use crate::http::ProblemKind as Kind;
 
 /// The schemas that all entities share.
@@ -34,6 +34,8 @@ pub(super) fn schemas() -> Map<String, Json> {
             "errors": {"type": "array", "items": fault, "description": "Every fault of the body."},
             "id": id_schema(),
             "version": version(),
+            "reason": {"type": "string", "description": "Of a dead letter: why the table refuses it."},
+            "fate": {"type": "string", "description": "Of a dead letter: the path that tells what became of it."},
         },
         "required": ["type", "title", "status", "detail"],
     });
@@ -44,7 +46,9 @@ pub(super) fn schemas() -> Map<String, Json> {
         "required": ["id", "version", "state"],
         "additionalProperties": false,
     });
-    Map::from_iter([("problem".to_owned(), problem), ("written".to_owned(), written)])
+    Map::from_iter(
+        [("problem", problem), ("written", written), ("fate", fate())].map(|(name, schema)| (name.to_owned(), schema)),
+    )
 }
 
 /// One of each kind.
@@ -76,7 +80,9 @@ pub(super) fn answer(status: StatusCode, kinds: &[Kind], bodiless: bool) -> Json
     let headers: &[&str] = match status {
         StatusCode::UNAUTHORIZED => &["WWW-Authenticate"],
         StatusCode::PRECONDITION_FAILED => &["ETag"],
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => &["Accept-Encoding"],
         StatusCode::SERVICE_UNAVAILABLE => &["Retry-After"],
+        StatusCode::TOO_MANY_REQUESTS => &["Retry-After", "RateLimit", "RateLimit-Policy"],
         StatusCode::GATEWAY_TIMEOUT => &["Idempotency-Checked"],
         _ => &[],
     };

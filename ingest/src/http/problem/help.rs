@@ -123,8 +123,12 @@ impl Kind {
                 "`ETag` and `version` have the version that it has: read the record, decide anew, and send it with that version.",
             ),
             Self::BodyTooLarge => mend(
-                "The body, or a line of a bulk, has more bytes than `--body-bytes-most` once it is unpacked; or all lines together more than `--bulk-bytes-most`.",
+                "The body, or this line of a bulk, has more bytes than `--body-bytes-most` once it is unpacked.",
                 "Send less at once.",
+            ),
+            Self::BulkTooLarge => mend(
+                "The lines of a bulk have together more bytes than `--bulk-bytes-most` once they are unpacked: this result is its last.",
+                "Send this line and those behind it in another request.",
             ),
             Self::EventTooLarge => {
                 mend("The record would be larger in the topic than `--event-bytes-most`.", "Make the record smaller.")
@@ -172,6 +176,11 @@ impl Kind {
             Self::Busy => later(
                 "More requests are in progress than `--in-flight-most`, or more bulks than `--bulks-most`.",
                 "Wait for `Retry-After`, longer each time.",
+            ),
+            Self::Stopping => later(
+                "A line of a bulk had not begun when its instance of ingest was asked to stop: neither it was written, nor any that has no \
+                 result.",
+                "Send it again, and all that have no result, as another bulk; another instance takes them, or this one after its start.",
             ),
             Self::Contended => later(
                 "Others have changed the record again and again, so that the patch found no moment for itself.",

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     DeadLettered,
     PreconditionFailed,
     BodyTooLarge,
+    BulkTooLarge,
     EventTooLarge,
     UnsupportedMediaType,
     UnsupportedEncoding,
@@ -37,6 +38,7 @@ pub(crate) enum Kind {
     InternalError,
     BodiesFull,
     Busy,
+    Stopping,
     Contended,
     Full,
     ClocksDisagree,
@@ -75,13 +77,14 @@ impl Kind {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::DeadLettered => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::BodyTooLarge | Self::EventTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge | Self::BulkTooLarge | Self::EventTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidRecord | Self::IdsDiffer | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::UnreadableRow | Self::UnreadableRecord | Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BodiesFull
             | Self::Busy
+            | Self::Stopping
             | Self::Contended
             | Self::Full
             | Self::ClocksDisagree
@@ -117,6 +120,7 @@ impl Kind {
             Self::DeadLettered => "The table refused the write",
             Self::PreconditionFailed => "The precondition does not hold",
             Self::BodyTooLarge => "Body too large",
+            Self::BulkTooLarge => "Bulk too large",
             Self::EventTooLarge => "The record is too large for the topic",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::UnsupportedEncoding => "Unsupported content encoding",
@@ -129,6 +133,7 @@ impl Kind {
             Self::InternalError => "A fault of this service",
             Self::BodiesFull => "Too many bodies at once",
             Self::Busy => "Too many requests at once",
+            Self::Stopping => "This instance stops",
             Self::Contended => "Others were faster",
             Self::Full => "No room for more writes",
             Self::ClocksDisagree => "Writes are stopped",

@@ -245,6 +245,11 @@ impl Problem {
         Self::new(Kind::Busy, detail)
     }
 
+    pub(crate) fn stopping() -> Self {
+        let detail = "this line was not written, and none that has no result: send them in another request";
+        Self::new(Kind::Stopping, detail)
+    }
+
     pub(crate) fn rate_limited(seconds: u32) -> Self {
         let detail = "the caller's rate is used up; nothing was done, try again after the time given";
         Self { retry_after: Some(seconds), ..Self::new(Kind::RateLimited, detail) }
@@ -274,7 +279,7 @@ impl Problem {
             "the most is {most} bytes for all lines (--bulk-bytes-most); nothing was written from this line on: send these \
              lines in another request"
         );
-        Self::new(Kind::BodyTooLarge, detail)
+        Self::new(Kind::BulkTooLarge, detail)
     }
 
     pub(crate) fn empty_line() -> Self {
