@@ -14,6 +14,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use stack::{Place, Redis, Tools, shared};
 
+use crate::answers::is;
 use crate::faults::{prepared, settled, while_acknowledging};
 use link::Link;
 
@@ -48,10 +49,6 @@ async fn kind(answer: Response) -> Result<(u16, String, Value)> {
 
 async fn refused(answer: Response) -> Result<(u16, String)> {
     kind(answer).await.map(|(status, kind, _)| (status, kind))
-}
-
-fn is(status: u16, kind: &str) -> (u16, String) {
-    (status, kind.to_owned())
 }
 
 /// Waits until ingest knows whether it can reach this store.

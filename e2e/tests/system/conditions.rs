@@ -9,6 +9,8 @@ use futures_util::future::join_all;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
+use crate::answers::{header, is, kind};
+
 async fn send(system: &System, method: Method, path: &str, age: u64, headers: &[(&str, &str)]) -> Result<Response> {
     let mut request = system.client.request(method.clone(), format!("{}{path}", system.ingest_url));
     for (name, value) in headers {
@@ -18,20 +20,6 @@ async fn send(system: &System, method: Method, path: &str, age: u64, headers: &[
         request = request.json(&json!({ "name": "Ada", "age": age }));
     }
     Ok(request.send().await?)
-}
-
-fn header(answer: &Response, name: &str) -> String {
-    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-}
-
-async fn kind(answer: Response) -> Result<(u16, String)> {
-    let status = answer.status().as_u16();
-    let body: Value = answer.json().await?;
-    Ok((status, body["type"].as_str().and_then(|kind| kind.rsplit(':').next()).unwrap_or("none").to_owned()))
-}
-
-fn is(status: u16, kind: &str) -> (u16, String) {
-    (status, kind.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

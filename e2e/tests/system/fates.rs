@@ -3,18 +3,15 @@
 use anyhow::{Context, Result};
 use e2e::system::metric;
 use e2e::{Servers, System};
-use reqwest::{Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
 use stack::{Lifetime, Place, Process, Redis, Tools, shared};
 
+use crate::answers::{header, is};
 use crate::dead::{POISON, named, prepared, put, until_behind};
 use crate::every_type::{forget, until_persisted};
 use crate::min_version::again;
 use crate::patch::patch_kind;
-
-fn header(answer: &Response, name: &str) -> String {
-    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-}
 
 /// Status and body of the fate of a version of `/users/{id}`.
 async fn fate(system: &System, id: &str, version: u64) -> Result<(u16, Value)> {
@@ -28,10 +25,6 @@ async fn fate(system: &System, id: &str, version: u64) -> Result<(u16, Value)> {
 async fn untold(system: &System, id: &str, version: u64) -> Result<(u16, String)> {
     let (status, body) = fate(system, id, version).await?;
     Ok((status, body["type"].as_str().and_then(|kind| kind.rsplit(':').next()).unwrap_or("none").to_owned()))
-}
-
-fn is(status: u16, kind: &str) -> (u16, String) {
-    (status, kind.to_owned())
 }
 
 fn micros(time: &Value) -> Result<u64> {

@@ -11,6 +11,8 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use stack::{Lifetime, Place, Process, Redis, Tools, shared};
 
+use crate::answers::header;
+
 /// With a Redis of its own, and times short enough to wait for.
 fn prepared() -> Result<System> {
     let redis: &'static Redis =
@@ -41,10 +43,6 @@ async fn put(system: &System, id: &str, age: u64) -> Result<String> {
         ensure!(Instant::now() < until, "{}", answer.text().await?);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-fn header(answer: &Response, name: &str) -> String {
-    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 async fn persisted(system: &System, id: &str, age: u64) -> Result<()> {

@@ -5,6 +5,8 @@ mod adoption;
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod away;
 #[cfg(test)]
 mod bad_input;

@@ -13,6 +13,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use stack::{Place, Redis, Tools, shared};
 
+use crate::answers::kind;
 use crate::every_type::{forget, until_persisted};
 use crate::growth::Beside;
 
@@ -21,12 +22,6 @@ const IDS: usize = 4;
 async fn at_least(system: &System, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
     let request = system.client.get(format!("{}{path}", system.ingest_url));
     Ok(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await?)
-}
-
-async fn kind(answer: Response) -> Result<(u16, String)> {
-    let status = answer.status().as_u16();
-    let body: Value = answer.json().await?;
-    Ok((status, body["type"].as_str().and_then(|kind| kind.rsplit(':').next()).unwrap_or("none").to_owned()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

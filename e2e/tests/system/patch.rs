@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
+use crate::answers::{header, is, kind};
 use crate::every_type::{cached_schema, forget, until_persisted};
 use crate::growth::{Beside, at_version_1};
 
@@ -33,20 +34,6 @@ async fn patch(system: &System, path: &str, patch: &Value, headers: &[(&str, &st
 
 pub(crate) async fn patch_kind(system: &System, path: &str, to: &Value) -> Result<(u16, String)> {
     kind(patch(system, path, to, &[]).await?).await
-}
-
-fn header(answer: &Response, name: &str) -> String {
-    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-}
-
-async fn kind(answer: Response) -> Result<(u16, String)> {
-    let status = answer.status().as_u16();
-    let body: Value = answer.json().await?;
-    Ok((status, body["type"].as_str().and_then(|kind| kind.rsplit(':').next()).unwrap_or("none").to_owned()))
-}
-
-fn is(status: u16, kind: &str) -> (u16, String) {
-    (status, kind.to_owned())
 }
 
 async fn text(system: &System, path: &str) -> Result<String> {

@@ -11,6 +11,8 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use stack::{Lifetime, Place, Process, Redis, Tools, shared};
 
+use crate::answers::header;
+
 /// The table has age 1, the cache age 2, and nobody brings the one to the other.
 async fn ahead_of_its_table() -> Result<System> {
     let redis: &'static Redis =
@@ -26,10 +28,6 @@ async fn ahead_of_its_table() -> Result<System> {
 
 async fn get(system: &System, id: &str) -> Result<Response> {
     system.call(Method::GET, &format!("/users/{id}"), None).await
-}
-
-fn header(answer: &Response, name: &str) -> String {
-    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// Which age was answered, and from where.

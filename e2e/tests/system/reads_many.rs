@@ -8,6 +8,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use sqlx::Row;
 
+use crate::answers::kind;
 use crate::bulk::{bulk, line, results};
 
 async fn get(system: &System, query: &str) -> Result<Response> {
@@ -18,12 +19,6 @@ async fn told(system: &System, ids: &[String]) -> Result<Value> {
     let answer = get(system, &format!("?ids={}", ids.join(","))).await?;
     ensure!(answer.status() == 200, "{}: {}", answer.status(), answer.text().await?);
     Ok(answer.json().await?)
-}
-
-async fn kind(answer: Response) -> Result<(u16, String)> {
-    let status = answer.status().as_u16();
-    let body: Value = answer.json().await?;
-    Ok((status, body["type"].as_str().and_then(|kind| kind.rsplit(':').next()).unwrap_or("none").to_owned()))
 }
 
 /// Takes what is persisted out of the cache, as if its time were over.

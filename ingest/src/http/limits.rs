@@ -65,9 +65,10 @@ pub(crate) async fn limited<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     // What is open to everybody has no caller.
-    let Ok(caller) = caller(request.request()) else { return Ok(next.call(request).await?.map_into_left_body()) };
-    let Some(rate) = caller.rate() else { return Ok(next.call(request).await?.map_into_left_body()) };
-    let (left, mut response) = match callers.take_one(&caller, rate) {
+    let caller = caller(request.request()).ok();
+    let bounded = caller.as_ref().and_then(|caller| Some((caller, caller.rate()?)));
+    let Some((caller, rate)) = bounded else { return Ok(next.call(request).await?.map_into_left_body()) };
+    let (left, mut response) = match callers.take_one(caller, rate) {
         Ok(left) => (left, next.call(request).await?.map_into_left_body()),
         Err(wait) => (0, turned_away(request, &Problem::rate_limited(whole_seconds(wait))).await),
     };

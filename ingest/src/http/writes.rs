@@ -127,10 +127,15 @@ impl Front {
         conditions: Conditions,
         sent: Sent<'_>,
     ) -> Result<Done, Problem> {
-        let op = wish.change.op();
-        let accepted = self.writes.write(self.intent(table, &id, wish, &conditions, sent)).await;
-        let accepted = accepted.map_err(|refusal| Problem::write(refusal, &id))?;
-        self.finish(table, id, op, accepted, conditions).await
+        let intent = self.intent(table, &id, wish, &conditions, sent);
+        self.carry_out(intent, conditions).await
+    }
+
+    /// The write itself, and what is told of it.
+    pub(super) async fn carry_out(&self, intent: Intent, conditions: Conditions) -> Result<Done, Problem> {
+        let (table, id, op) = (intent.table.clone(), intent.id.clone(), intent.wish.change.op());
+        let accepted = self.writes.write(intent).await.map_err(|refusal| Problem::write(refusal, &id))?;
+        self.finish(&table, id, op, accepted, conditions).await
     }
 
     pub(super) fn intent(

@@ -137,14 +137,11 @@ impl Bulk {
 
     async fn written(&self, number: u64, Job { intent, conditions, places }: Job) -> Ended {
         let (id, op) = (intent.id.clone(), intent.wish.change.op());
-        let done = match self.may_begin().await {
-            Ok(()) => match self.front.writes.write(intent).await {
-                Ok(accepted) => self.front.finish(&self.table, id.clone(), op, accepted, conditions).await,
-                Err(refusal) => Err(Problem::write(refusal, &id)),
-            },
-            Err(problem) => Err(problem),
+        let done = async {
+            self.may_begin().await?;
+            self.front.carry_out(intent, conditions).await
         };
-        let done = self.front.counted(self.table.entity().name(), done);
+        let done = self.front.counted(self.table.entity().name(), done.await);
         drop(places);
         Ended { number, id, result: results::line(number, op, &done) }
     }
