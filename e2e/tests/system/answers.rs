@@ -1,6 +1,7 @@
-//! What an answer of ingest says, as tests compare it.
+//! What ingest says, in its answers and in its metrics, as tests compare it.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use e2e::system::{System, metric};
 use reqwest::Response;
 use serde_json::Value;
 
@@ -19,4 +20,9 @@ pub(crate) async fn kind(answer: Response) -> Result<(u16, String)> {
 /// What [`kind`] is to be.
 pub(crate) fn is(status: u16, kind: &str) -> (u16, String) {
     (status, kind.to_owned())
+}
+
+/// A metric of ingest.
+pub(crate) async fn shown(system: &System, series: &str) -> Result<f64> {
+    metric(&system.metrics(&system.ingest_admin_url).await?, series).with_context(|| format!("{series} is not shown"))
 }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
 use async_compression::tokio::bufread::{GzipEncoder, ZstdEncoder};
-use e2e::system::metric;
 use e2e::topic_reader::read_all;
 use e2e::{Servers, System};
 use reqwest::{Body, Method, Response};
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use sqlx::Row;
 use tokio::io::AsyncReadExt;
 
+use crate::answers::shown;
 use crate::bulk_stream::Talk;
 
 pub(crate) const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
@@ -66,10 +66,6 @@ pub(crate) async fn packed(coding: &str, plain: &[u8]) -> Result<Vec<u8>> {
         _ => ZstdEncoder::new(plain).read_to_end(&mut packed).await?,
     };
     Ok(packed)
-}
-
-pub(crate) async fn shown(system: &System, series: &str) -> Result<f64> {
-    metric(&system.metrics(&system.ingest_admin_url).await?, series).with_context(|| format!("{series} is not shown"))
 }
 
 /// What the table has of a record: its version, and its age unless it is deleted.

@@ -12,7 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::bulk::{NDJSON, line, packed, resident, shown, told};
+use crate::answers::shown;
+use crate::bulk::{NDJSON, line, packed, resident, told};
 
 /// A bulk request whose client sends and reads when it likes.
 pub(crate) struct Talk {

@@ -8,7 +8,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use sqlx::Row;
 
-use crate::answers::kind;
+use crate::answers::{kind, shown};
 use crate::bulk::{bulk, line, results};
 
 async fn get(system: &System, query: &str) -> Result<Response> {
@@ -108,6 +108,6 @@ async fn g10_exactly_as_many_ids_as_may_be_are_answered_and_nothing_else_is_a_li
     }
     assert_eq!(get(&system, "?ids=1").await?.status(), 200);
     assert_eq!(kind(get(&system, "?ids=1,2").await?).await?, (503, "bodies-full".to_owned()));
-    let taken = async || Ok(crate::bulk::shown(&system, "write_behind_bodies_bytes").await? == 0.0);
+    let taken = async || Ok(shown(&system, "write_behind_bodies_bytes").await? == 0.0);
     system.eventually("what an answer has taken is given back", taken).await
 }

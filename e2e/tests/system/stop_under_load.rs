@@ -14,7 +14,8 @@ use serde_json::Value;
 use stack::Ended;
 use tokio::task::JoinSet;
 
-use crate::bulk::{line, shown, told};
+use crate::answers::shown;
+use crate::bulk::{line, told};
 use crate::bulk_stream::Talk;
 
 /// Connections that write as fast as they are answered.

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::system::{PATIENCE, metric};
+use e2e::system::PATIENCE;
 use e2e::{Servers, System};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Client};
 use stack::{Ended, Lifetime, Process, shared};
+
+use crate::answers::shown;
 
 /// An authority, and the files of a certificate of it.
 struct Authority {
@@ -66,10 +68,6 @@ fn wire(system: &System) -> Result<TcpStream> {
     let stream = TcpStream::connect(system.ingest_url.trim_start_matches("http://"))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     Ok(stream)
-}
-
-async fn shown(system: &System, series: &str) -> Result<f64> {
-    metric(&system.metrics(&system.ingest_admin_url).await?, series).with_context(|| format!("{series} is not shown"))
 }
 
 /// Reads the record, and says with which certificate it was answered.
