@@ -173,6 +173,8 @@ fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener
     let server = HttpServer::new(app)
         .workers(settings.http_workers)
         .max_connections(settings.connections_most / settings.http_workers.max(1))
+        // The lines of a bulk's answer go out as they come.
+        .tcp_nodelay(true)
         .client_request_timeout(settings.head_deadline_ms)
         .tls_handshake_timeout(settings.tls.tls_handshake_ms)
         .on_connect(move |_, extensions| drop(extensions.insert(connections.open())))

@@ -110,6 +110,9 @@ impl RedisSettings {
         })?;
         let mut faults = Vec::new();
         let info = self.access.known_by(url, &mut faults);
+        // Calls share a connection: with Nagle's algorithm one would wait until Redis has acknowledged the one before it.
+        let undelayed = info.tcp_settings().clone().set_nodelay(true);
+        let info = info.set_tcp_settings(undelayed);
         let files = self.access.files();
         let tls = files.read().map_err(|wrong| faults.extend(wrong)).unwrap_or_default();
         let Some(flag) = files.first_given() else {
@@ -193,6 +196,12 @@ mod tests {
         let client = client.client().expect("a client");
         let known = client.get_connection_info().redis_settings();
         assert_eq!((known.username(), known.password(), known.db()), (Some("me"), Some("s3cret"), 3));
+    }
+
+    #[test]
+    fn no_call_waits_for_the_one_before_it_to_arrive() {
+        let client = read(&["--redis-url=redis://cache"]).client().expect("a client");
+        assert!(client.get_connection_info().tcp_settings().nodelay());
     }
 
     #[test]

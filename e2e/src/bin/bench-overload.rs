@@ -89,7 +89,7 @@ async fn bounded(servers: e2e::Servers, capacity: u32, latency_ms: u32) -> Resul
     let port = port.context("the URL of Redis has a port")?;
     let link = Proxy::to(port).await?;
     link.set(Mode::Latency(Duration::from_millis(u64::from(latency_ms) / 2)));
-    let in_progress = (capacity * 2 * latency_ms / 1000).max(1);
+    let in_progress = (capacity * latency_ms * 11 / 5000).max(1);
     let mut system = {
         system.migrate()?;
         system.start_persister().await?;

@@ -3,6 +3,7 @@
 //! `tc netem` is not to be had everywhere; this is, and it can do what no packet filter can: let a request pass and its
 //! answer vanish. Each link has a proxy of its own, so that one service can be cut off while the other is not.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,6 +15,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// What a proxy does with the bytes of every connection through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub enum Mode {
     CutThere,
     /// Keeps what comes from the store; requests pass.
     CutBack,
-    /// Lets each read wait for so long before it is passed on, there and back.
+    /// What is sent arrives so much later, there and back; what follows it is on its way meanwhile.
     Latency(Duration),
     /// Passes so many bytes a second on, each way and connection.
     Bandwidth(u32),
@@ -211,23 +213,31 @@ async fn carry(
     counts: &Counts,
 ) -> Ended {
     let mut buffer = vec![0; 16 << 10];
-    let mut incomplete = false;
+    let (mut under_way, mut open, mut incomplete) = (UnderWay::default(), true, false);
     loop {
         let now = *mode.borrow_and_update();
         if let Some(ended) = at_once(now, incomplete) {
             return ended;
         }
-        let read = tokio::select! {
-            read = from.read(&mut buffer) => read,
-            _ = mode.changed() => continue,
-        };
-        let Ok(read) = read else { return Ended::Closed };
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ended::Closed };
-        match deliver(way, bytes, &mut to, &mut mode, counts).await {
-            Ok(Delivered::Whole) => {}
-            Ok(Delivered::Nothing) => incomplete = true,
-            Ok(Delivered::Half) => return Ended::Reset,
-            Err(_) => return Ended::Closed,
+        if !open && under_way.read.is_empty() {
+            return Ended::Closed;
+        }
+        tokio::select! {
+            read = from.read(&mut buffer), if open && under_way.read.len() < UNDER_WAY_MOST => {
+                match buffer.get(..read.unwrap_or(0)).filter(|bytes| !bytes.is_empty()) {
+                    Some(bytes) => under_way.take(bytes, now, way, counts),
+                    None => open = false,
+                }
+            }
+            bytes = under_way.next(now, way) => match deliver(now, way, &bytes, &mut to, counts).await {
+                Ok(Delivered::Whole) => {}
+                Ok(Delivered::Nothing) => incomplete = true,
+                Ok(Delivered::Half) => return Ended::Reset,
+                Err(_) => return Ended::Closed,
+            },
+            changed = mode.changed() => if changed.is_err() {
+                return Ended::Closed;
+            },
         }
     }
 }
@@ -243,6 +253,49 @@ fn at_once(mode: Mode, incomplete: bool) -> Option<Ended> {
     }
 }
 
+/// What was read and not passed on yet: as on a wire, what follows does not wait until what is before it has arrived.
+#[derive(Default)]
+struct UnderWay {
+    read: VecDeque<(Instant, Vec<u8>)>,
+    /// When a narrow link has passed on what it had.
+    free: Option<Instant>,
+}
+
+/// Reads that may be under way each way; a connection that sends more has to wait.
+const UNDER_WAY_MOST: usize = 256;
+
+impl UnderWay {
+    fn take(&mut self, bytes: &[u8], mode: Mode, way: Way, counts: &Counts) {
+        if is_held(mode, way) || matches!(mode, Mode::Latency(_) | Mode::Bandwidth(_)) {
+            counts.held.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        self.read.push_back((Instant::now(), bytes.to_vec()));
+    }
+
+    /// The next that has arrived. Nothing is lost when the wait is given up.
+    async fn next(&mut self, mode: Mode, way: Way) -> Vec<u8> {
+        let due = match self.read.front() {
+            Some((read, _)) if !is_held(mode, way) => match mode {
+                Mode::Latency(wait) => *read + wait,
+                Mode::Bandwidth(rate) => {
+                    let size = self.read.front().map_or(0, |(_, bytes)| bytes.len());
+                    let takes = Duration::from_secs_f64(size as f64 / f64::from(rate.max(1)));
+                    self.free.map_or(*read, |free| free.max(*read)) + takes
+                }
+                _ => *read,
+            },
+            _ => std::future::pending().await,
+        };
+        tokio::time::sleep_until(due).await;
+        self.free = Some(due);
+        self.read.pop_front().map(|(_, bytes)| bytes).unwrap_or_default()
+    }
+}
+
+fn is_held(mode: Mode, way: Way) -> bool {
+    matches!((mode, way), (Mode::Cut, _) | (Mode::CutThere, Way::There) | (Mode::CutBack, Way::Back))
+}
+
 enum Delivered {
     Whole,
     Half,
@@ -250,45 +303,27 @@ enum Delivered {
 }
 
 async fn deliver(
+    mode: Mode,
     way: Way,
     bytes: &[u8],
     to: &mut WriteHalf<'_>,
-    mode: &mut watch::Receiver<Mode>,
     counts: &Counts,
 ) -> std::io::Result<Delivered> {
     let size = bytes.len() as u64;
-    loop {
-        let now = *mode.borrow_and_update();
-        match (now, way) {
-            (Mode::Cut, _) | (Mode::CutThere, Way::There) | (Mode::CutBack, Way::Back) => {
-                counts.held.fetch_add(size, Ordering::Relaxed);
-                if mode.changed().await.is_err() {
-                    return Ok(Delivered::Nothing);
-                }
-                continue;
-            }
-            (Mode::BlackHole, Way::Back) => {
-                counts.swallowed.fetch_add(size, Ordering::Relaxed);
-                return Ok(Delivered::Nothing);
-            }
-            (Mode::ResetMidAnswer, Way::Back) if counts.passed.fetch_add(1, Ordering::Relaxed) % 7 == 6 => {
-                to.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default()).await?;
-                return Ok(Delivered::Half);
-            }
-            (Mode::Latency(wait), _) => {
-                counts.held.fetch_add(size, Ordering::Relaxed);
-                tokio::time::sleep(wait).await;
-            }
-            (Mode::Bandwidth(rate), _) => {
-                counts.held.fetch_add(size, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_secs_f64(bytes.len() as f64 / f64::from(rate.max(1)))).await;
-            }
-            _ => {}
+    match (mode, way) {
+        (Mode::BlackHole, Way::Back) => {
+            counts.swallowed.fetch_add(size, Ordering::Relaxed);
+            return Ok(Delivered::Nothing);
         }
-        counts.passed.fetch_add(size, Ordering::Relaxed);
-        to.write_all(bytes).await?;
-        return Ok(Delivered::Whole);
+        (Mode::ResetMidAnswer, Way::Back) if counts.passed.fetch_add(1, Ordering::Relaxed) % 7 == 6 => {
+            to.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default()).await?;
+            return Ok(Delivered::Half);
+        }
+        _ => {}
     }
+    counts.passed.fetch_add(size, Ordering::Relaxed);
+    to.write_all(bytes).await?;
+    Ok(Delivered::Whole)
 }
 
 #[cfg(test)]
@@ -379,5 +414,31 @@ mod tests {
         let begun = std::time::Instant::now();
         ask(&mut client).await.unwrap();
         assert!(begun.elapsed() >= Duration::from_millis(100), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_follows_is_not_delayed_by_what_is_under_way() {
+        let (proxy, mut client) = echo().await;
+        proxy.set(Mode::Latency(Duration::from_millis(50)));
+        let begun = std::time::Instant::now();
+        for _ in 0..20 {
+            client.write_all(b"x").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut all = [0; 20];
+        client.read_exact(&mut all).await.unwrap();
+        let took = begun.elapsed();
+        assert!(took < Duration::from_millis(20 * 50), "one after the other: {took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_narrow_link_takes_its_time_for_each_byte() {
+        let (proxy, mut client) = echo().await;
+        proxy.set(Mode::Bandwidth(100));
+        let begun = std::time::Instant::now();
+        client.write_all(&[b'x'; 10]).await.unwrap();
+        let mut all = [0; 10];
+        client.read_exact(&mut all).await.unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
     }
 }
