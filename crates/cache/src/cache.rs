@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use record::{Slot, Version};
-use redis::{FromRedisValue, ScriptInvocation, Value};
+use record::{RecordId, Slot, Version};
+use redis::{FromRedisValue, Value};
 use service::clock;
 
 use crate::answers::{
     Dead, Depths, Entry, Idempotency, Lease, Logged, Looked, PendingPage, Precondition, Settled, State, Write, Written,
 };
+use crate::call::Call;
 use crate::connect::{Connector, Reading};
 use crate::keys::{SHARDS, Shard, member, slots};
 use crate::reply::{looked, page, stored, sum, version, written};
@@ -54,7 +55,9 @@ impl Cache {
     /// [`CacheError`] for the whole batch; after [`CacheError::Unanswered`] the writes may have happened.
     pub async fn write(&self, writes: &[Write], seen: Version) -> Result<Vec<Result<Written, CacheError>>, CacheError> {
         let shards = u64::from(SHARDS);
-        let mut call = self.scripts.write.prepare_invoke();
+        let members = members(writes.iter().map(|write| (&*write.entity, &write.id)));
+        let mut call = Call::of(&self.scripts.write);
+        let places = call.shards(members.iter().map(|(_, shard)| *shard));
         call.arg(self.connector.epoch())
             .arg(seen.get())
             .arg(clock::micros(self.settings.clock_skew_ms))
@@ -62,21 +65,13 @@ impl Cache {
             .arg(self.settings.outbox_most / shards)
             .arg(self.settings.unsettled_most / shards)
             .arg(millis(self.settings.idempotency_ttl_s));
-        for write in writes {
-            let member = member(&write.entity, &write.id);
-            let shard = Shard::of(&member);
-            call.key(shard.record(&member))
-                .key(shard.lease(&member))
-                .key(shard.last())
-                .key(shard.outbox())
-                .key(shard.unsettled())
-                .key(shard.epoch())
-                .key(shard.incomplete());
+        for (write, (member, shard)) in writes.iter().zip(&members) {
+            call.key(shard.record(member)).key(shard.lease(member));
             if let Some(Idempotency { key, .. }) = &write.idempotency {
-                call.key(shard.idempotency(&member, key));
+                call.key(shard.idempotency(member, key));
             }
             let (payload, deleted, schema) = stored(&write.content);
-            call.arg(write.mine).arg(member).arg(payload).arg(deleted).arg(schema);
+            call.arg(places.of(*shard)).arg(write.mine).arg(member).arg(payload).arg(deleted).arg(schema);
             call.arg(write.trace.as_deref().unwrap_or_default())
                 .arg(write.precondition.map(wanted).unwrap_or_default());
             call.arg(write.nowhere.as_ref().map_or("", |lease| &lease.0));
@@ -105,16 +100,16 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; to call again is harmless, and so is not to: the relay then sends a duplicate.
     pub async fn logged(&self, entries: &[Logged]) -> Result<u64, CacheError> {
-        let mut call = self.scripts.logged.prepare_invoke();
-        for entry in entries {
-            let member = member(&entry.entity, &entry.id);
-            let shard = Shard::of(&member);
-            call.key(shard.record(&member)).key(shard.outbox()).key(shard.unsettled());
+        let members = members(entries.iter().map(|entry| (&*entry.entity, &entry.id)));
+        let mut call = Call::of(&self.scripts.logged);
+        let places = call.shards(members.iter().map(|(_, shard)| *shard));
+        for (entry, (member, shard)) in entries.iter().zip(&members) {
+            call.key(shard.record(member));
             if let Some(key) = &entry.key {
-                call.key(shard.idempotency(&member, key));
+                call.key(shard.idempotency(member, key));
             }
-            call.arg(member).arg(entry.version.get()).arg(entry.partition).arg(entry.offset).arg(entry.at);
-            call.arg(u8::from(entry.key.is_some()));
+            call.arg(places.of(*shard)).arg(member).arg(entry.version.get()).arg(entry.partition).arg(entry.offset);
+            call.arg(entry.at).arg(u8::from(entry.key.is_some()));
         }
         self.call(&call).await.map(|done| done_of("logged", done))
     }
@@ -124,19 +119,13 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; to call again is harmless and necessary.
     pub async fn settle(&self, entries: &[Settled]) -> Result<u64, CacheError> {
-        let mut call = self.scripts.settle.prepare_invoke();
+        let members = members(entries.iter().map(|entry| (&*entry.entity, &entry.id)));
+        let mut call = Call::of(&self.scripts.settle);
+        let places = call.shards(members.iter().map(|(_, shard)| *shard));
         call.arg(millis(self.settings.settled_ttl_s));
-        for entry in entries {
-            let member = member(&entry.entity, &entry.id);
-            let shard = Shard::of(&member);
-            call.key(shard.record(&member))
-                .key(shard.lease(&member))
-                .key(shard.outbox())
-                .key(shard.unsettled())
-                .key(shard.last())
-                .key(shard.epoch())
-                .key(shard.incomplete());
-            call.arg(member).arg(entry.held.get()).arg(entry.epoch);
+        for (entry, (member, shard)) in entries.iter().zip(&members) {
+            call.key(shard.record(member)).key(shard.lease(member));
+            call.arg(places.of(*shard)).arg(member).arg(entry.held.get()).arg(entry.epoch);
         }
         let (marked, refused, why, strange): (u64, u64, Option<String>, u64) = self.call(&call).await?;
         // One that was read in an earlier life of Redis says nothing of the present one.
@@ -158,7 +147,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; to call again is harmless and necessary.
     pub async fn dead(&self, entries: &[Dead]) -> Result<u64, CacheError> {
-        let mut call = self.scripts.dead.prepare_invoke();
+        let mut call = Call::of(&self.scripts.dead);
         for entry in entries {
             let member = member(&entry.entity, &entry.id);
             let shard = Shard::of(&member);
@@ -172,11 +161,11 @@ impl Cache {
     ///
     /// # Errors
     /// [`CacheError`]: the cache may have the record or not.
-    pub async fn look(&self, entity: &str, id: &record::RecordId) -> Result<Looked, CacheError> {
+    pub async fn look(&self, entity: &str, id: &RecordId) -> Result<Looked, CacheError> {
         let member = member(entity, id);
         let shard = Shard::of(&member);
         let token = format!("{}-{}", self.instance, self.tokens.fetch_add(1, Ordering::Relaxed));
-        let mut call = self.scripts.read.prepare_invoke();
+        let mut call = Call::of(&self.scripts.read);
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.epoch()).key(shard.incomplete());
         call.arg(self.connector.epoch()).arg(&token).arg(millis(self.settings.fill_lease_ms));
         let answer: Vec<Value> = self.call(&call).await?;
@@ -201,7 +190,7 @@ impl Cache {
         let member = member(&entry.entity, &entry.id);
         let shard = Shard::of(&member);
         let (payload, deleted, schema) = stored(&entry.content);
-        let mut call = self.scripts.fill.prepare_invoke();
+        let mut call = Call::of(&self.scripts.fill);
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.last()).key(shard.epoch());
         call.key(shard.incomplete());
         call.arg(&lease.0).arg(entry.version.get()).arg(payload).arg(deleted).arg(schema);
@@ -215,7 +204,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`].
     pub async fn pending(&self, shard: Shard, behind: u64, until: u64, most: usize) -> Result<PendingPage, CacheError> {
-        let mut call = self.scripts.relay.prepare_invoke();
+        let mut call = Call::of(&self.scripts.relay);
         call.key(shard.outbox()).arg(behind).arg(until).arg(most).arg(MOST_BYTES).arg(shard.record_prefix());
         page(self.call(&call).await?)
     }
@@ -261,7 +250,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`CacheError`].
-    pub async fn state(&self, entity: &str, id: &record::RecordId) -> Result<Option<(Version, State)>, CacheError> {
+    pub async fn state(&self, entity: &str, id: &RecordId) -> Result<Option<(Version, State)>, CacheError> {
         let (mut connection, number) = self.connector.connection()?;
         let member = member(entity, id);
         let key = Shard::of(&member).record(&member);
@@ -285,7 +274,7 @@ impl Cache {
         one: Option<Slot>,
         lease: Duration,
     ) -> Result<Option<Slot>, CacheError> {
-        let mut call = self.scripts.slot.prepare_invoke();
+        let mut call = Call::of(&self.scripts.slot);
         match one {
             Some(slot) => _ = call.key(keys::slot(slot.get())),
             None => slots().for_each(|slot| _ = call.key(slot)),
@@ -312,14 +301,14 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; the lease then ends by itself.
     pub async fn release_slot(&self, slot: Slot, identity: &str) -> Result<(), CacheError> {
-        let mut call = self.scripts.release.prepare_invoke();
+        let mut call = Call::of(&self.scripts.release);
         call.key(keys::slot(slot.get())).arg(identity);
         self.call(&call).await
     }
 
     /// R8: to be said before a version of this record is issued without Redis; when the process reaches Redis again, it
     /// declares the record's shard incomplete first.
-    pub fn bypassed(&self, entity: &str, id: &record::RecordId) {
+    pub fn bypassed(&self, entity: &str, id: &RecordId) {
         self.connector.bypassed(Shard::of(&member(entity, id)));
     }
 
@@ -344,9 +333,9 @@ impl Cache {
         pipe.query_async(&mut connection).await.map_err(|error| self.connector.failed(number, error))
     }
 
-    pub(crate) async fn call<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, CacheError> {
+    pub(crate) async fn call<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, CacheError> {
         let (mut connection, number) = self.connector.connection()?;
-        call.invoke_async(&mut connection).await.map_err(|error| self.connector.failed(number, error))
+        call.on(&mut connection).await.map_err(|error| self.connector.failed(number, error))
     }
 }
 
@@ -356,6 +345,16 @@ pub(crate) fn done_of(script: &str, (done, refused, why): (u64, u64, Option<Stri
         tracing::error!(script, refused, why, "{script}: Redis refused {refused} entries for good: {why:?}");
     }
     done
+}
+
+/// How records are named in Redis, and where they are.
+fn members<'r>(records: impl Iterator<Item = (&'r str, &'r RecordId)>) -> Vec<(String, Shard)> {
+    let located = records.map(|(entity, id)| {
+        let member = member(entity, id);
+        let shard = Shard::of(&member);
+        (member, shard)
+    });
+    located.collect()
 }
 
 /// As the write script has it.

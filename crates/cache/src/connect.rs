@@ -12,6 +12,7 @@ use service::{Backoff, Dependency, Pulse, Supervisor, clock};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::call::Call;
 use crate::keys::{SHARD_COUNT, SHARDS, Shard};
 use crate::life::Life;
 use crate::{CacheError, RedisSettings, scripts};
@@ -270,7 +271,7 @@ impl Connector {
     async fn enter(&self, connection: &mut MultiplexedConnection, server: [String; 2]) -> Result<(), RedisError> {
         let owed = self.life.owed();
         let meet = scripts::meet();
-        let mut call = meet.prepare_invoke();
+        let mut call = Call::of(&meet);
         for key in Shard::all().map(Shard::epoch).chain(Shard::all().map(Shard::incomplete)) {
             call.key(key);
         }
@@ -278,7 +279,7 @@ impl Connector {
         for doubt in owed.doubts() {
             call.arg(u8::from(doubt));
         }
-        let (epoch, changed_ago): (u64, u64) = call.invoke_async(connection).await?;
+        let (epoch, changed_ago): (u64, u64) = call.on(connection).await?;
         self.life.met(epoch, Duration::from_micros(changed_ago), self.timeout);
         self.life.pay(owed);
         Ok(())

@@ -132,7 +132,7 @@ impl Inspector {
         Ok(heads)
     }
 
-    async fn oldest(&mut self, index: fn(Shard) -> String) -> Result<Option<Version>, CacheError> {
+    async fn oldest(&mut self, index: fn(Shard) -> &'static str) -> Result<Option<Version>, CacheError> {
         let mut oldest = None;
         for shard in Shard::all() {
             let mut head = redis::cmd("ZRANGE");

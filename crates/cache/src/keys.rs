@@ -1,10 +1,46 @@
 //! The names of keys in Redis. All keys of a record carry the hash tag of its shard, so that one script may touch them
 //! wherever the shard lives. What stands there is readable: `redis-cli HGETALL 'wb:{07}:record:users:42'`.
 
+use std::sync::LazyLock;
+
 use record::RecordId;
 
 /// Parts of the key space, one hash slot each. Written to Redis at the first start; another number refuses to start.
 pub const SHARDS: u16 = 16;
+
+/// What stands in Redis by these names, and before a member's own.
+#[derive(Debug)]
+struct Names {
+    last: String,
+    epoch: String,
+    outbox: String,
+    unsettled: String,
+    incomplete: String,
+    relay_claim: String,
+    record: String,
+    lease: String,
+    idempotency: String,
+}
+
+/// Of each shard: every call needs them.
+static NAMES: LazyLock<[Names; SHARDS as usize]> = LazyLock::new(|| std::array::from_fn(Names::of));
+
+impl Names {
+    fn of(shard: usize) -> Self {
+        let key = |rest: &str| format!("wb:{{{shard:02}}}:{rest}");
+        Self {
+            last: key("last"),
+            epoch: key("epoch"),
+            outbox: key("outbox"),
+            unsettled: key("unsettled"),
+            incomplete: key("incomplete"),
+            relay_claim: key("relaying"),
+            record: key("record:"),
+            lease: key("lease:"),
+            idempotency: key("idem:"),
+        }
+    }
+}
 
 /// One part of the key space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,56 +64,57 @@ impl Shard {
         self.0
     }
 
-    fn key(self, rest: &str) -> String {
-        format!("wb:{{{:02}}}:{rest}", self.0)
+    fn names(self) -> &'static Names {
+        // A shard is below SHARDS.
+        NAMES.get(usize::from(self.0)).unwrap_or(&NAMES[0])
     }
 
     /// The highest version this shard ever issued.
-    pub(crate) fn last(self) -> String {
-        self.key("last")
+    pub(crate) fn last(self) -> &'static str {
+        &self.names().last
     }
 
     /// Which life of Redis this is: a hash {n, `run_id`, replid, `changed_at`}.
-    pub(crate) fn epoch(self) -> String {
-        self.key("epoch")
+    pub(crate) fn epoch(self) -> &'static str {
+        &self.names().epoch
     }
 
     /// Sorted set: members whose newest version the topic has not acknowledged, by version.
-    pub(crate) fn outbox(self) -> String {
-        self.key("outbox")
+    pub(crate) fn outbox(self) -> &'static str {
+        &self.names().outbox
     }
 
     /// Sorted set: members that the topic has acknowledged and MySQL does not hold yet, by version.
-    pub(crate) fn unsettled(self) -> String {
-        self.key("unsettled")
+    pub(crate) fn unsettled(self) -> &'static str {
+        &self.names().unsettled
     }
 
     /// Exists while the cache may lack what MySQL has yet to receive.
-    pub(crate) fn incomplete(self) -> String {
-        self.key("incomplete")
+    pub(crate) fn incomplete(self) -> &'static str {
+        &self.names().incomplete
     }
 
     /// Who relays this shard at the moment: advice, never safety.
-    pub(crate) fn relay_claim(self) -> String {
-        self.key("relaying")
+    pub(crate) fn relay_claim(self) -> &'static str {
+        &self.names().relay_claim
     }
 
     /// What stands before a member in the name of its record's key.
-    pub(crate) fn record_prefix(self) -> String {
-        self.key("record:")
+    pub(crate) fn record_prefix(self) -> &'static str {
+        &self.names().record
     }
 
     pub(crate) fn record(self, member: &str) -> String {
-        self.key("record:") + member
+        [&self.names().record, member].concat()
     }
 
     pub(crate) fn lease(self, member: &str) -> String {
-        self.key("lease:") + member
+        [&self.names().lease, member].concat()
     }
 
     /// What an idempotency key of this record stands for: version, whether the topic has acknowledged it, fingerprint.
     pub(crate) fn idempotency(self, member: &str, key: &str) -> String {
-        format!("{}{member}:{key}", self.key("idem:"))
+        format!("{}{member}:{key}", self.names().idempotency)
     }
 }
 
@@ -108,11 +145,11 @@ mod tests {
         let shard = Shard::of("users:42");
         let tag = format!("{{{:02}}}", shard.number());
         for key in [
-            shard.last(),
-            shard.epoch(),
-            shard.outbox(),
-            shard.unsettled(),
-            shard.incomplete(),
+            shard.last().to_owned(),
+            shard.epoch().to_owned(),
+            shard.outbox().to_owned(),
+            shard.unsettled().to_owned(),
+            shard.incomplete().to_owned(),
             shard.record("users:42"),
             shard.lease("users:42"),
             shard.idempotency("users:42", "ab12"),

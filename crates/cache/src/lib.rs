@@ -7,6 +7,7 @@
 
 pub mod answers;
 mod cache;
+mod call;
 pub mod connect;
 pub mod failure;
 pub mod inspect;

@@ -5,6 +5,7 @@ use record::{RecordId, Version};
 use redis::Value;
 
 use crate::answers::State;
+use crate::call::Call;
 use crate::keys::{Shard, member};
 use crate::reply::{AWAITED, parse, state, unexpected, version};
 use crate::{Cache, CacheError};
@@ -48,7 +49,7 @@ impl Cache {
     pub async fn newest(&self, entity: &str, id: &RecordId) -> Result<Newest, CacheError> {
         let member = member(entity, id);
         let shard = Shard::of(&member);
-        let mut call = self.scripts.newest.prepare_invoke();
+        let mut call = Call::of(&self.scripts.newest);
         call.key(shard.record(&member)).key(shard.epoch()).key(shard.incomplete()).arg(self.epoch());
         newest(self.call(&call).await?)
     }

@@ -5,6 +5,7 @@ use redis::Value;
 
 use crate::answers::{Doubt, Logged, PendingEntry, UnsettledEntry, UnsettledPage};
 use crate::cache::done_of;
+use crate::call::Call;
 use crate::keys::{Shard, member};
 use crate::reply::{pending, unsettled_page};
 use crate::{Cache, CacheError};
@@ -21,7 +22,7 @@ impl Cache {
         until: u64,
         most: usize,
     ) -> Result<UnsettledPage, CacheError> {
-        let mut call = self.scripts.sweep.prepare_invoke();
+        let mut call = Call::of(&self.scripts.sweep);
         call.key(shard.unsettled()).arg(behind).arg(until).arg(most).arg(shard.record_prefix());
         unsettled_page(self.call::<Vec<Value>>(&call).await?)
     }
@@ -53,7 +54,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; a record that was not told is produced once more.
     pub async fn produced_again(&self, entries: &[Logged]) -> Result<u64, CacheError> {
-        let mut call = self.scripts.again.prepare_invoke();
+        let mut call = Call::of(&self.scripts.again);
         for entry in entries {
             let member = member(&entry.entity, &entry.id);
             call.key(Shard::of(&member).record(&member));
@@ -86,7 +87,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`].
     pub async fn complete(&self, doubt: &Doubt) -> Result<bool, CacheError> {
-        let mut call = self.scripts.complete.prepare_invoke();
+        let mut call = Call::of(&self.scripts.complete);
         call.key(doubt.shard.incomplete()).key(doubt.shard.outbox()).key(doubt.shard.unsettled());
         call.arg(&doubt.since).arg(doubt.last);
         self.call(&call).await

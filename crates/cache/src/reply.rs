@@ -47,10 +47,15 @@ fn content(payload: String, deleted: &str, schema: &str) -> Result<Content, Cach
 }
 
 pub(crate) fn written(answer: Value) -> Result<Written, CacheError> {
+    if let Value::Int(number) = answer {
+        // A version that Redis gave ends in slot 0 (R4).
+        let version = u64::try_from(number).ok().filter(|number| *number > 0 && number.is_multiple_of(16));
+        let version = version.and_then(|number| Version::new(number).ok());
+        return version.map(Written::New).ok_or_else(|| unexpected("a version that the script does not give"));
+    }
     let mut parts = parse::<Vec<Value>>(answer)?.into_iter();
     let mut next = || parts.next().ok_or_else(|| unexpected("a short answer to a write"));
     match parse::<String>(next()?)?.as_str() {
-        "OK" => Ok(Written::New(version(next()?)?)),
         "HIT" => {
             let (version, state) = (version(next()?)?, state(next()?)?);
             let content = match next() {
@@ -212,7 +217,7 @@ mod tests {
         let known: Version = version.parse().unwrap();
         let repeated = |state, content| Written::Repeated { version: known, state, content };
         let answers = [
-            (array(&["OK", version]), Written::New(known)),
+            (Value::Int(1_700_000_000_000_016), Written::New(known)),
             (array(&["HIT", version, "logged"]), repeated(State::Logged, None)),
             (array(&["HIT", version, "cached", "", "1", "0"]), repeated(State::Cached, Some(Content::Tombstone))),
             (array(&["MISMATCH"]), Written::Mismatch),
@@ -245,13 +250,16 @@ mod tests {
         let strange = [
             Value::Nil,
             Value::Int(1),
+            Value::Int(0),
+            Value::Int(-16),
+            Value::Int(9_007_199_254_740_992),
             text("OK"),
             array(&[]),
-            array(&["OK"]),
-            array(&["OK", ""]),
-            array(&["OK", "1.7e+15"]),
-            array(&["OK", "9007199254740992"]),
-            array(&["ok", "16"]),
+            array(&["OK", "16"]),
+            array(&["hit", "16", "logged"]),
+            array(&["HIT", "", "logged"]),
+            array(&["HIT", "1.7e+15", "logged"]),
+            array(&["HIT", "9007199254740992", "logged"]),
             array(&["HIT", "16"]),
             array(&["HIT", "16", "1"]),
             array(&["HIT", "16", "cached", "{}"]),

@@ -65,7 +65,7 @@ async fn round(
     for single_now in [single_first, !single_first] {
         if single_now {
             let meter = Meter::start(&pids)?;
-            let run = wrk.run(&system.ingest_url, CONNECTIONS, Duration::from_secs(time))?;
+            let run = wrk.run(&system.ingest_url, None, CONNECTIONS, Duration::from_secs(time))?;
             add(report, SINGLE, run.rate, &meter.micros_per(run.answered)?);
             sent += run.answered;
         } else {

@@ -16,6 +16,7 @@ pub mod open_loop;
 pub mod outage;
 pub mod overload;
 pub mod persist;
+pub mod reference;
 pub mod report;
 pub mod rows;
 pub mod stand;

@@ -1,5 +1,5 @@
 -- For wrk: PUT users with ids that no other run, thread or request has. Bodies of one length, so that the head is fixed.
--- Arguments: the run's tag.
+-- Arguments: the run's tag, the state that is waited for (else the service's own).
 local threads = {}
 
 function setup(thread)
@@ -11,7 +11,9 @@ function init(args)
    sent = 0
    id = args[1] .. "-" .. number .. "-"
    local sample = body(id .. "00000000", 10)
-   head = " HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: " .. #sample .. "\r\n\r\n"
+   local prefer = args[2] and "\r\nPrefer: state=" .. args[2] or ""
+   head = " HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json" .. prefer
+      .. "\r\nContent-Length: " .. #sample .. "\r\n\r\n"
 end
 
 function body(id, age)

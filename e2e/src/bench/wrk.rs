@@ -43,15 +43,16 @@ impl Wrk {
         Ok(Self { script, runs: 0 })
     }
 
-    /// Loads `url` for `time` and demands that every answer is 2xx. Blocks its thread.
+    /// Loads `url` for `time`, each write waiting for `state` where one is given, and demands that every answer is 2xx. Blocks its
+    /// thread.
     ///
     /// # Errors
     /// There is no `wrk`, an answer is not 2xx, or a connection broke.
-    pub fn run(&mut self, url: &str, connections: u32, time: Duration) -> Result<Run> {
+    pub fn run(&mut self, url: &str, state: Option<&str>, connections: u32, time: Duration) -> Result<Run> {
         self.runs += 1;
         let mut command = Command::new("wrk");
         command.args(["-t2", &format!("-c{connections}"), &format!("-d{}s", time.as_secs()), "--timeout", "10s", "-s"]);
-        command.arg(&self.script).args([url, "--", &format!("{:04}", self.runs)]);
+        command.arg(&self.script).args([url, "--", &format!("{:04}", self.runs)]).args(state);
         let output = tokio::task::block_in_place(|| command.output()).context("wrk: crates/stack/packages.sh bench")?;
         let printed = String::from_utf8_lossy(&output.stdout);
         let line = printed.lines().rev().find(|line| line.starts_with('{'));
