@@ -106,6 +106,10 @@ fn ask(question: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     }
 }
 
+/// glibc's takes more than a tenth of ingest's time for the many small pieces of a request.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Sets the process up and runs `main` to its end. What it fails with is logged, once, like everything else: as JSON.
 pub fn run(log: &str, main: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     // Two providers or none make rustls panic at its first use. It fails only when one was installed before.
