@@ -26,6 +26,8 @@ use crate::tls;
 
 /// How long requests in progress may take once the process is to stop.
 pub(crate) const HTTP_BUDGET_SECONDS: u64 = 15;
+/// How long a client may still send of a body that nobody reads, once it is answered.
+const UNREAD_BUDGET: Duration = Duration::from_secs(1);
 /// How long the producer may take to deliver what it has.
 const FLUSH_BUDGET: Duration = Duration::from_secs(10);
 /// How long tasks may take to end.
@@ -165,6 +167,7 @@ fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener
             .wrap(from_fn(http::admitted))
             .wrap(Condition::new(!origins.is_empty(), http::cors(&origins)))
             .wrap(from_fn(http::told))
+            .wrap(from_fn(http::unread))
             .wrap(from_fn(http::farewell))
             .wrap(from_fn(http::measured))
             .configure(http::routes(Arc::clone(&front), &aliases))
@@ -176,6 +179,7 @@ fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener
         // The lines of a bulk's answer go out as they come.
         .tcp_nodelay(true)
         .client_request_timeout(settings.head_deadline_ms)
+        .client_disconnect_timeout(UNREAD_BUDGET)
         .tls_handshake_timeout(settings.tls.tls_handshake_ms)
         .on_connect(move |_, extensions| drop(extensions.insert(connections.open())))
         .shutdown_timeout(HTTP_BUDGET_SECONDS)

@@ -297,6 +297,26 @@ async fn g10_a_client_that_reads_nothing_holds_neither_writes_nor_room() -> Resu
     nothing_is_left(&system).await
 }
 
+/// It is connected, and says nothing: TCP_USER_TIMEOUT sees that it takes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g10_a_client_that_does_not_read_its_results_is_cut_after_its_time_and_no_other_is() -> Result<()> {
+    let system = System::prepare(Servers::shared())?.with("CLIENT_STALL_MS", "1500").up().await?;
+    let (mut reading, mut stalled) = (Talk::open(&system, &[]).await?, Talk::open(&system, &[]).await?);
+    let lines = "{\"name\":1,\"age\":\"x\",\"a\":1,\"b\":2,\"c\":3}\n".repeat(500);
+    while tokio::time::timeout(Duration::from_millis(500), stalled.say(&lines)).await.is_ok_and(|said| said.is_ok()) {}
+    let begun = Instant::now();
+    let cut = async || {
+        reading.say(&line("1", 7)).await?;
+        ensure!(told(&reading.hear().await?[0]) == is(202, "logged"), "another client is held up");
+        Ok(shown(&system, "write_behind_bulks").await? == 1.0)
+    };
+    system.eventually("the bulk that nobody reads has ended", cut).await?;
+    ensure!(begun.elapsed() < Duration::from_secs(10), "it was cut only after {:?}", begun.elapsed());
+    ensure!(reading.end().await?.is_empty());
+    drop(stalled);
+    nothing_is_left(&system).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g10_lines_wait_for_room_of_their_own_and_are_503_where_others_have_it() -> Result<()> {
     let bytes = line("00", 7).len() - 1;

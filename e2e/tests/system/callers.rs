@@ -160,6 +160,15 @@ async fn a_key_opens_its_entities_for_its_rights_and_says_nothing_of_others() ->
         }
         ensure!(told[0] == told[1], "{method}: an entity can be told from none: {told:#?}");
     }
+    // What became of a write shows no content: either right is enough, of this entity.
+    let tag = ask(&system, &reader, Method::GET, "/users/1", &[]).await?.headers()["etag"].to_str()?.replace('"', "");
+    let fate = format!("/users/1/writes/{tag}");
+    for (key, expected) in [(&writer, 200), (&reader, 200), (&clerk, 403)] {
+        for method in [Method::GET, Method::HEAD] {
+            let told = status(&system, key, method.clone(), &fate).await?;
+            ensure!(told == expected, "{method} of a fate is {told}, not {expected}");
+        }
+    }
     let unknown: Value = ask(&system, &reader, Method::GET, "/nowhere/1", &[]).await?.json().await?;
     ensure!(unknown["type"] == "urn:write-behind:problem:unknown-entity", "who may read all is told: {unknown}");
     let read: Value = ask(&system, &reader, Method::GET, "/users/1", &[]).await?.json().await?;

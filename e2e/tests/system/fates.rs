@@ -249,5 +249,11 @@ async fn whoever_waits_for_a_dead_letter_is_told_409_with_its_reason_and_so_is_i
         (waiting.status().as_u16(), header(&waiting, "preference-applied"), header(&waiting, "write-behind-state")),
         (202, "wait=1".to_owned(), "logged".to_owned())
     );
+    // The document promises of the header what there is.
+    let document: Value = system.call(Method::GET, "/openapi.json", None).await?.json().await?;
+    let promised = &document["components"]["headers"]["Preference-Applied"]["schema"];
+    for applied in ["wait=1", "state=persisted", "state=persisted, wait=9"] {
+        assert!(jsonschema::is_valid(promised, &json!(applied)), "{applied} is not {promised}");
+    }
     Ok(())
 }

@@ -1,8 +1,6 @@
 //! How processes start, stop, stall and die: in order and within budgets where they are asked to, without a hand afterwards
 //! where they are not.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -15,6 +13,7 @@ use serde_json::{Value, json};
 use stack::{Ended, Lifetime, Process, port};
 
 use crate::faults::{prepared, settled, while_acknowledging};
+use crate::wire::{JANE, Wire, head};
 
 const SEED: u64 = 11;
 /// The least that `--stall-after-ms` may be with [`quick`]'s other timings.
@@ -187,21 +186,12 @@ async fn a_process_that_was_paused_itself_does_not_take_the_pause_for_a_stall() 
 /// A client with one connection that reads every answer to its end. Returns how many writes were accepted when it was told that
 /// the connection ends, and when that was; an error if it ends without that.
 fn write_until_farewell(url: &str, client: usize) -> Result<(u32, Instant)> {
-    let mut stream = TcpStream::connect(url.trim_start_matches("http://"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut wire = Wire::open(url)?;
     for count in 0_u32.. {
-        let body = r#"{"name":"Jane","age":1}"#;
-        let head =
-            format!("PUT /users/{client}-{count} HTTP/1.1\r\nHost: ingest\r\nContent-Type: application/json\r\n");
-        stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
-        let (mut read, mut part) = (String::new(), [0; 4096]);
-        while !read.ends_with('}') {
-            let bytes = stream.read(&mut part).context("the connection was reset under a request")?;
-            ensure!(bytes > 0, "the connection ended under request {count}: {read:?}");
-            read += std::str::from_utf8(&part[..bytes])?;
-        }
-        ensure!(read.starts_with("HTTP/1.1 202"), "{read}");
-        if read.to_ascii_lowercase().contains("connection: close") {
+        wire.send(&(head("PUT", &format!("/users/{client}-{count}"), JANE.len()) + JANE))?;
+        let answer = wire.answer().with_context(|| format!("request {count}"))?;
+        ensure!(answer.status == 202, "{}", answer.head);
+        if answer.ends {
             return Ok((count + 1, Instant::now()));
         }
     }

@@ -11,13 +11,13 @@ mod away;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
-mod bounds;
-#[cfg(test)]
 mod brakes;
 #[cfg(test)]
 mod bulk;
 #[cfg(test)]
 mod bulk_stream;
+#[cfg(test)]
+mod bulk_waits;
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
@@ -44,6 +44,8 @@ mod fail_points;
 mod fates;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod front_bounds;
 #[cfg(test)]
 mod group;
 #[cfg(test)]
@@ -113,6 +115,8 @@ mod starts;
 #[cfg(test)]
 mod stop_under_load;
 #[cfg(test)]
+mod store_bounds;
+#[cfg(test)]
 mod sweep;
 #[cfg(test)]
 mod tls;
@@ -122,3 +126,5 @@ mod uncovered;
 mod unread;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod wire;

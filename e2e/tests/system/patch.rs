@@ -173,6 +173,25 @@ async fn r9_64_writers_of_one_record_lose_no_update_and_all_succeed() -> Result<
     Ok(())
 }
 
+/// Within one process they take turns: whoever has his reads what the one before him has written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r9_patches_that_meet_in_one_process_take_turns_and_none_is_merged_twice() -> Result<()> {
+    let system = System::prepare(Servers::shared())?;
+    system.add_schema("counters/v1.avsc", COUNTERS)?;
+    let system = system.up().await?;
+    system.put("counters", "1", &json!({ "count": 0, "seen": {} })).await?;
+    let patches = (0..64).map(async |writer: u64| {
+        let own = json!({ "seen": { format!("w{writer}"): writer } });
+        Ok::<_, anyhow::Error>(patch(&system, "/counters/1", &own, &[]).await?.status().as_u16())
+    });
+    let told: Vec<u16> = join_all(patches).await.into_iter().collect::<Result<_>>()?;
+    assert!(told.iter().all(|status| *status == 202), "{told:?}");
+    let again = "write_behind_merged_again_total{entity=\"counters\"}";
+    let again = metric(&system.metrics(&system.ingest_admin_url).await?, again);
+    assert_eq!(again, Some(0.0), "patches of one process have overtaken each other");
+    Ok(())
+}
+
 /// A patch has an end, whatever others do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r9_whoever_is_never_fast_enough_is_told_so_and_nothing_was_written() -> Result<()> {

@@ -1,22 +1,22 @@
 //! A stop in order under load: what was acknowledged is there afterwards, and no connection ends in the middle of an answer.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::System;
+use e2e::topic_reader::read_all;
+use e2e::{Servers, System};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stack::Ended;
 use tokio::task::JoinSet;
 
 use crate::answers::shown;
-use crate::bulk::{line, told};
+use crate::bulk::{bulk, line, results, told};
 use crate::bulk_stream::Talk;
+use crate::wire::{Answer, JANE, Wire, head};
 
 /// Connections that write as fast as they are answered.
 const BUSY: usize = 64;
@@ -24,7 +24,6 @@ const BUSY: usize = 64;
 const SLOW: usize = 8;
 /// Writes that are answered before the stop begins.
 const BEFORE: u64 = 2000;
-const BODY: &str = r#"{"name":"Jane","age":1}"#;
 
 /// What a connection came to.
 #[derive(Debug, Default)]
@@ -35,82 +34,42 @@ struct Ending {
     in_order: bool,
 }
 
-fn head(id: &str) -> String {
-    let length = BODY.len();
-    format!(
-        "PUT /users/{id} HTTP/1.1\r\nHost: ingest\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    )
-}
-
-/// A whole answer: its status, whether it ends the connection, and its body.
-fn answer(stream: &mut TcpStream) -> Result<(u16, bool, Value)> {
-    let (mut read, mut part) = (Vec::new(), [0; 4096]);
-    loop {
-        let bytes = stream.read(&mut part).with_context(|| format!("after {:?}", String::from_utf8_lossy(&read)))?;
-        ensure!(bytes > 0, "the connection ended after {:?}", String::from_utf8_lossy(&read));
-        read.extend_from_slice(&part[..bytes]);
-        let text = std::str::from_utf8(&read)?;
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let lower = head.to_ascii_lowercase();
-        let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
-        if body.len() >= length.context("a length")? {
-            let status = head.split(' ').nth(1).context("a status")?.parse()?;
-            return Ok((status, lower.contains("connection: close"), serde_json::from_str(body)?));
-        }
-    }
-}
-
-/// After the last answer nothing comes but the end.
-fn ends(stream: &mut TcpStream) -> Result<()> {
-    match stream.read(&mut [0; 1]) {
-        Ok(0) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
-        other => bail!("the connection should have ended: {other:?}"),
-    }
-}
-
-fn take(ending: &mut Ending, id: String, (status, close, body): (u16, bool, Value)) -> Result<()> {
-    ensure!(status == 202, "{status}: {body}");
+fn take(ending: &mut Ending, id: String, answer: &Answer) -> Result<()> {
+    let body = answer.json()?;
+    ensure!(answer.status == 202, "{}: {body}", answer.status);
     ending.acknowledged.push((id, body["version"].as_u64().context("a version")?));
-    ending.in_order = close;
+    ending.in_order = answer.ends;
     Ok(())
-}
-
-fn connect(url: &str) -> Result<TcpStream> {
-    let stream = TcpStream::connect(url.trim_start_matches("http://"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// Writes until it is told that its connection ends.
 fn busy(url: &str, number: usize, answered: &AtomicU64) -> Result<Ending> {
-    let (mut stream, mut ending) = (connect(url)?, Ending::default());
+    let (mut wire, mut ending) = (Wire::open(url)?, Ending::default());
     for write in 0_u64.. {
         let id = format!("busy-{number}-{write}");
-        stream.write_all(format!("{}{BODY}", head(&id)).as_bytes()).with_context(|| id.clone())?;
-        take(&mut ending, id.clone(), answer(&mut stream).context(id)?)?;
+        wire.send(&(head("PUT", &format!("/users/{id}"), JANE.len()) + JANE)).with_context(|| id.clone())?;
+        take(&mut ending, id.clone(), &wire.answer().context(id)?)?;
         answered.fetch_add(1, Ordering::Relaxed);
         if ending.in_order {
             break;
         }
     }
-    ends(&mut stream)?;
+    wire.ends()?;
     Ok(ending)
 }
 
 /// Sends its head, waits until the stop has begun, and sends its body a byte at a time.
 fn slow(url: &str, number: usize, stopping: &Barrier) -> Result<Ending> {
-    let (mut stream, mut ending) = (connect(url)?, Ending::default());
+    let (mut wire, mut ending) = (Wire::open(url)?, Ending::default());
     let id = format!("slow-{number}");
-    stream.write_all(head(&id).as_bytes())?;
+    wire.send(&head("PUT", &format!("/users/{id}"), JANE.len()))?;
     stopping.wait();
-    for byte in BODY.bytes() {
-        stream.write_all(&[byte]).with_context(|| id.clone())?;
+    for at in 0..JANE.len() {
+        wire.send(&JANE[at..=at]).with_context(|| id.clone())?;
         thread::sleep(Duration::from_millis(100));
     }
-    take(&mut ending, id.clone(), answer(&mut stream).context(id)?)?;
-    ends(&mut stream)?;
+    take(&mut ending, id.clone(), &wire.answer().context(id)?)?;
+    wire.ends()?;
     Ok(ending)
 }
 
@@ -216,7 +175,7 @@ async fn a_bulk_without_end_has_one_in_order_when_its_service_stops() -> Result<
 /// Of 60 lines 20 may be written at once, and two each second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_that_wait_for_their_callers_rate_are_not_begun_when_the_service_stops() -> Result<()> {
-    let system = System::prepare(e2e::Servers::shared())?.with("RATE_PER_S", "2").with("RATE_BURST", "20").up().await?;
+    let system = System::prepare(Servers::shared())?.with("RATE_PER_S", "2").with("RATE_BURST", "20").up().await?;
     let mut talk = Talk::open(&system, &[]).await?;
     talk.say((0..60).map(|at| line(&format!("{at}"), 7)).collect::<String>()).await?;
     let waiting = async || Ok(shown(&system, "write_behind_bulk_lines").await? > 0.0);
@@ -232,5 +191,46 @@ async fn lines_that_wait_for_their_callers_rate_are_not_begun_when_the_service_s
     let accepted = results.iter().filter(|result| result["status"] == 202).count();
     ensure!(refused >= 30 && accepted >= 15, "{accepted} written, {refused} not begun: {results:?}");
     ensure!(refused + accepted == results.len() && results.len() <= 61, "{results:?}");
+    Ok(())
+}
+
+/// Its writes were answered `cached`, since Kafka stood still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_kafka_when_ingest_is_to_stop_goes_out_and_the_cache_learns_of_all_of_it() -> Result<()> {
+    const LINES: usize = 1500;
+    let timings = [
+        ("ANSWER_DEADLINE_MS", "1000"),
+        ("PRODUCE_DEADLINE_MS", "20000"),
+        ("RELAY_AFTER_MS", "21000"),
+        ("STOP_DELAY_MS", "100"),
+        ("BULK_LINES_MOST", "1500"),
+    ];
+    let prepared = System::prepare(Servers::own()?)?;
+    let mut system = timings.into_iter().fold(prepared, |system, (name, value)| system.with(name, value));
+    // Nobody persists, which would take it out of the outbox, too.
+    system.migrate()?;
+    system.start_ingest().await?;
+    ensure!(system.put("users", "0", &json!({ "name": "Ada", "age": 7 })).await?["state"] == "logged");
+    system.servers.kafka.pause()?;
+    let lines: String = (1..=LINES).map(|at| line(&at.to_string(), 7)).collect();
+    let cached = results(bulk(&system, &[], lines).await?).await?;
+    ensure!(cached.iter().all(|result| told(result) == (202, "cached".to_owned())), "{cached:?}");
+    let ingest = system.ingest.take().context("ingest runs")?;
+    ingest.signal(Signal::SIGTERM)?;
+    let address = system.ingest_url.trim_start_matches("http://");
+    let closed = async || Ok(tokio::net::TcpStream::connect(address).await.is_err());
+    system.eventually("it listens no more", closed).await?;
+    system.servers.kafka.resume()?;
+    let Ended::Yes(Some(status)) = ingest.wait(Duration::from_secs(40))? else {
+        bail!("ingest goes on\n{}", ingest.log_tail(20));
+    };
+    ensure!(status.success(), "{status}\n{}", ingest.log_tail(20));
+    let events = read_all(&system.servers.kafka.brokers(), &format!("{}users", system.topic_prefix))?;
+    ensure!(events.len() == 1 + LINES, "{} of {} events are in the topic", events.len(), 1 + LINES);
+    let mut waiting = 0;
+    for shard in 0..16 {
+        waiting += system.redis::<usize>(&["ZCARD", &format!("wb:{{{shard:02}}}:outbox")], &[]).await?;
+    }
+    ensure!(waiting == 0, "the cache has not learnt of {waiting} events that the topic has");
     Ok(())
 }

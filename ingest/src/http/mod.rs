@@ -22,6 +22,7 @@ mod problem;
 mod reads;
 mod reads_many;
 mod room;
+mod unread;
 mod writes;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(crate) use measure::{HttpMetrics, measured};
 pub(crate) use openapi::Described;
 pub(crate) use problem::{Kind as ProblemKind, Problem};
 pub(crate) use room::{Connections, Room};
+pub(crate) use unread::unread;
 
 use crate::settings::Alias;
 

@@ -20,7 +20,7 @@ pub(super) fn headers() -> Json {
         "Location": header("The record's path.", json!({"type": "string", "format": "uri-reference"})),
         "Idempotent-Replayed": header("The key was known: this is the answer to the first of these requests.", yes("true")),
         "Idempotency-Checked": header("The key was not looked up, or is forgotten.", yes("false")),
-        "Preference-Applied": header("The preference that was granted.", json!({"type": "string", "pattern": "^state="})),
+        "Preference-Applied": header("The preference that was granted.", json!({"type": "string", "pattern": "^(state|wait)="})),
         "Link": header("With `rel=\"status\"`, the path that tells what became of the write.", json!({"type": "string"})),
         "RateLimit": header("What is left of the caller's rate.", json!({"type": "string"})),
         "RateLimit-Policy": header("The caller's rate.", json!({"type": "string"})),
