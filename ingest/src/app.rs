@@ -169,7 +169,7 @@ fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener
             .wrap(from_fn(http::told))
             .wrap(from_fn(http::unread))
             .wrap(from_fn(http::farewell))
-            .wrap(from_fn(http::measured))
+            .wrap(from_fn(http::edge))
             .configure(http::routes(Arc::clone(&front), &aliases))
             .default_service(web::to(|| async { Problem::no_route() }))
     };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cache::RedisSettings;
-use record::{Catalog, Slot, SlotFault};
+use record::{Slot, SlotFault};
 use service::process::Program;
 use service::settings::{Findings, ProcessSettings, millis, seconds};
 use service::{healthcheck, schemas};
@@ -12,6 +12,7 @@ use table::DatabaseSettings;
 use topic::KafkaSettings;
 
 use crate::App;
+use crate::aliases::{self, Alias, alias};
 use crate::app::{HTTP_BUDGET_SECONDS, stop_budgets};
 use crate::callers::{CallerSettings, IssueKey};
 use crate::http::BulkSettings;
@@ -194,24 +195,6 @@ fn slot(text: &str) -> Result<Slot, String> {
     Slot::new(number).map_err(|fault| fault.to_string())
 }
 
-/// A route beside the standard ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alias {
-    /// The path's only segment.
-    pub route: String,
-    /// The entity it writes.
-    pub entity: String,
-}
-
-fn alias(text: &str) -> Result<Alias, String> {
-    match text.split_once(':') {
-        Some((route, entity)) if !route.is_empty() && !entity.is_empty() && !route.contains('/') => {
-            Ok(Alias { route: route.to_owned(), entity: entity.to_owned() })
-        }
-        _ => Err("expected <route>:<entity>, such as write-behind:users".to_owned()),
-    }
-}
-
 impl Settings {
     /// Everything that is wrong, each naming its flag; the order of PROTOCOL's numbers among it.
     #[must_use]
@@ -279,7 +262,7 @@ impl Settings {
         }
         match schemas::load(&self.process.schemas_dir) {
             Ok(catalog) => {
-                found.faults.extend(self.aliases(&catalog));
+                found.faults.extend(aliases::faults(&self.route_alias, &catalog));
                 found.faults.extend(self.callers.file_faults(&catalog));
             }
             Err(error) => found.faults.extend(error.faults()),
@@ -327,20 +310,6 @@ impl Settings {
         ];
         found.outlasts("--stall-after-ms", self.stall_after_ms, longest);
         found
-    }
-
-    fn aliases(&self, catalog: &Catalog) -> Vec<String> {
-        let mut faults = Vec::new();
-        for (at, Alias { route, entity }) in self.route_alias.iter().enumerate() {
-            if catalog.get(entity).is_none() {
-                let known: Vec<_> = catalog.iter().map(|entity| entity.name().to_owned()).collect();
-                faults.push(format!("--route-alias: there is no entity {entity}, only {}", known.join(", ")));
-            }
-            if catalog.get(route).is_some() || self.route_alias.iter().take(at).any(|other| other.route == *route) {
-                faults.push(format!("--route-alias: the route {route} is there already"));
-            }
-        }
-        faults
     }
 }
 
@@ -446,14 +415,6 @@ mod tests {
     fn keys_that_can_be_read_on_the_way_are_warned_of() {
         let warned = |listen: &str| found(&["--api-keys=/nowhere", listen]).warnings.len();
         assert_eq!((warned("--listen=0.0.0.0:8080"), warned("--listen=127.0.0.1:8080")), (1, 0));
-    }
-
-    #[test]
-    fn an_alias_leads_to_an_entity_and_takes_no_route_twice() {
-        assert_eq!(found(&["--route-alias=write-behind:users"]).faults.len(), 0);
-        assert_eq!(found(&["--route-alias=a:users,a:users"]).faults.len(), 1);
-        assert_eq!(found(&["--route-alias=users:users"]).faults.len(), 1);
-        assert!(found(&["--route-alias=a:nobody"]).faults[0].contains("there is no entity nobody, only users"));
     }
 
     #[test]

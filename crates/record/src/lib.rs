@@ -32,6 +32,7 @@ pub use fault::{DatumFault, Fault, FaultCode, Misfit, SchemaFault, StoredFault};
 pub use field::{Bound, Cli, DecimalForm, Field, Kind, Limits, Part, Template, UuidForm};
 pub use frame::{FrameFault, decode as decode_frame, encode as encode_frame};
 pub use id::{IdFault, RecordId};
+pub use json::MergePatch;
 pub use json_schema::{Form, id_schema};
 pub use name::{EntityName, NameFault};
 pub use nested::{Member, Nested, RecordShape, Shape};

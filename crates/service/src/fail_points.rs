@@ -7,7 +7,9 @@
 //! thread.
 
 /// The places, so that a test cannot name one that is not there.
-pub const PLACES: [&str; 11] = [
+pub const PLACES: [&str; 13] = [
+    HTTP_ADMITTED,
+    BULK_LINE,
     WRITE_STORED,
     PRODUCER_LOST,
     LANE_APPLIED,
@@ -20,6 +22,12 @@ pub const PLACES: [&str; 11] = [
     BUG_VERSION_FIRST,
     BUG_PHYSICAL_DELETE,
 ];
+
+/// A request is in progress; nobody has looked yet at who asks.
+pub const HTTP_ADMITTED: &str = "http.admitted";
+
+/// A line of a bulk is at its end; its result has not gone out yet.
+pub const BULK_LINE: &str = "bulk.line";
 
 /// Redis has taken a write, or it goes past it; nothing is published yet.
 pub const WRITE_STORED: &str = "write.stored";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::system::FAIL_POINTS;
 use e2e::{Servers, System};
 use futures_util::future::join;
 use reqwest::Method;
@@ -342,4 +343,41 @@ async fn g10_lines_wait_for_room_of_their_own_and_are_503_where_others_have_it()
     assert_eq!(told(&talk.hear().await?[0]), is(202, "logged"), "the next line finds room again");
     assert!(talk.end().await?.is_empty());
     nothing_is_left(&system).await
+}
+
+/// The task that writes a bulk is gone, and the process stops. No client may take what it has for all that there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_was_broken_off_says_behind_which_line_and_its_lines_can_be_sent_again() -> Result<()> {
+    let mut system =
+        System::prepare(Servers::shared())?.with(FAIL_POINTS, "bulk.line=3*off->panic").with("STOP_DELAY_MS", "1");
+    system.migrate()?;
+    system.start_ingest().await?;
+    let key = ["Idempotency-Key: broken-off"];
+    let mut talk = Talk::open(&system, &key).await?;
+    let mut versions = Vec::new();
+    for at in 0..3 {
+        talk.say(&line(&format!("{at}"), at)).await?;
+        versions.extend(talk.hear().await?.into_iter().map(|result| result["version"].clone()));
+    }
+    talk.say(&line("3", 3)).await?;
+    let rest = talk.end().await?;
+    assert_eq!(rest.iter().map(told).collect::<Vec<_>>(), [is(500, "internal-error")], "{rest:?}");
+    assert_eq!(rest[0]["line"], 4);
+    let detail = rest[0]["detail"].as_str().context("a detail")?;
+    assert!(detail.contains("behind line 3:") && detail.contains("same Idempotency-Key"), "{detail}");
+    let ended = async || Ok(!system.ingest.as_ref().is_some_and(|ingest| ingest.is_running()));
+    system.eventually("the process has stopped", ended).await?;
+
+    system.settings.clear();
+    system.start_ingest().await?;
+    let mut talk = Talk::open(&system, &key).await?;
+    for at in 0..4 {
+        talk.say(&line(&format!("{at}"), at)).await?;
+    }
+    let again = talk.end().await?;
+    assert_eq!(again.len(), 4, "{again:?}");
+    let first: Vec<_> = again.iter().take(3).map(|result| result["version"].clone()).collect();
+    assert_eq!(first, versions, "a line was written twice");
+    assert!(again.iter().all(|result| result["replayed"] == true), "the fourth was written, too: {again:?}");
+    Ok(())
 }

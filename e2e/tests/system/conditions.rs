@@ -247,3 +247,50 @@ async fn if_none_match_answers_304_to_who_has_the_newest_version_and_every_answe
     assert_eq!(kind(gone).await?, is(404, "not-found"), "a deleted record is no version that somebody has");
     Ok(())
 }
+
+/// RFC 9110, 13.2.2: which version is wanted is looked at first, and only of a record that is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn if_match_on_a_read_answers_that_version_or_412_with_the_one_that_is_there() -> Result<()> {
+    let system = System::start().await?;
+    let first = header(&send(&system, Method::PUT, "/users/1", 1, &[]).await?, "etag");
+    let second = header(&send(&system, Method::PUT, "/users/1", 2, &[]).await?, "etag");
+    crate::every_type::until_persisted(&system, "/users/1").await?;
+    let version = second.trim_matches('"');
+    for source in ["cache", "table"] {
+        for method in [Method::GET, Method::HEAD] {
+            let headers = [
+                (&[("If-Match", &*second)][..], 200),
+                (&[("If-Match", &first)], 412),
+                (&[("If-Match", &second), ("If-None-Match", &first)], 200),
+                (&[("If-Match", &second), ("If-None-Match", &second)], 304),
+                (&[("If-Match", &first), ("If-None-Match", &second)], 412),
+                (&[("If-Match", &first), ("If-None-Match", "*")], 412),
+                (&[("If-Match", &first), ("Min-Version", &second)], 412),
+                (&[("If-Match", &second), ("Min-Version", &first)], 200),
+                (&[("If-Match", "*")], 400),
+                (&[("If-Match", version)], 400),
+            ];
+            for (headers, status) in headers {
+                if source == "table" {
+                    crate::every_type::forget(&system, "users:1").await.ok();
+                }
+                let answer = send(&system, method.clone(), "/users/1", 0, headers).await?;
+                let what = format!("{method} {headers:?} from the {source}");
+                assert_eq!(answer.status(), status, "{what}");
+                if status == 400 {
+                    continue;
+                }
+                let said = ["etag", "write-behind-source"].map(|name| header(&answer, name));
+                assert_eq!(said, [&*second, source], "{what}");
+                if status == 412 && method == Method::GET {
+                    let problem: Value = answer.json().await?;
+                    assert_eq!(problem["type"], "urn:write-behind:problem:precondition-failed", "{what}");
+                    assert_eq!(problem["version"].to_string(), version, "{what}");
+                }
+            }
+        }
+    }
+    let nobody = send(&system, Method::GET, "/users/nobody", 0, &[("If-Match", &second)]).await?;
+    assert_eq!(kind(nobody).await?, is(404, "not-found"), "what would be no success is not made one by a condition");
+    Ok(())
+}

@@ -107,6 +107,8 @@ mod replay;
 #[cfg(test)]
 mod replay_poison;
 #[cfg(test)]
+mod request_ids;
+#[cfg(test)]
 mod scraped;
 #[cfg(test)]
 mod slots;

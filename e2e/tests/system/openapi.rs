@@ -85,7 +85,16 @@ async fn the_document_is_sent_once_and_then_confirmed() -> Result<()> {
     let again = ask(tag.to_str()?).send().await?;
     assert_eq!((again.status(), again.headers().get("etag")), (StatusCode::NOT_MODIFIED, Some(&tag)));
     assert_eq!(again.bytes().await?.len(), 0);
-    assert_eq!(ask("\"another\"").send().await?.status(), StatusCode::OK);
+    let text = tag.to_str()?;
+    for (named, status) in [
+        ("\"another\"".to_owned(), StatusCode::OK),
+        (format!("\"an,other\",W/{text}"), StatusCode::NOT_MODIFIED),
+        (format!("\"an,{text}\""), StatusCode::BAD_REQUEST),
+        ("*".to_owned(), StatusCode::NOT_MODIFIED),
+        (text.trim_matches('"').to_owned(), StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(ask(&named).send().await?.status(), status, "{named}");
+    }
     let head = system.call(Method::HEAD, "/openapi.json", None).await?;
     assert_eq!((head.status(), head.headers().get("etag")), (StatusCode::OK, Some(&tag)));
     Ok(())

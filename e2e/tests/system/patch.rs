@@ -44,6 +44,18 @@ async fn shown(system: &System, path: &str) -> Result<Value> {
     Ok(serde_json::from_str(&text(system, path).await?)?)
 }
 
+/// Pointer and code of each fault of a body for user 1 that is refused with 422.
+async fn faults(system: &System, method: Method, media: &str, body: &str) -> Result<String> {
+    let request = system.client.request(method, format!("{}/users/1", system.ingest_url)).header("content-type", media);
+    let answer = request.body(body.to_owned()).send().await?;
+    let status = answer.status();
+    let problem: Value = answer.json().await?;
+    ensure!(status == 422 && problem["type"] == "urn:write-behind:problem:invalid-record", "{status}: {problem}");
+    let fault = |fault: &Value| Some(format!("{} {}", fault["pointer"].as_str()?, fault["code"].as_str()?));
+    let faults: Option<Vec<_>> = problem["errors"].as_array().context("errors")?.iter().map(fault).collect();
+    Ok(faults.context("a pointer and a code in each")?.join(", "))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r9_a_patch_changes_what_it_names_and_the_record_it_makes_is_checked_as_any_body() -> Result<()> {
     let system = System::start().await?;
@@ -85,6 +97,19 @@ async fn r9_a_patch_changes_what_it_names_and_the_record_it_makes_is_checked_as_
     let malformed = system.client.patch(format!("{}/users/1", system.ingest_url));
     let malformed = malformed.header("content-type", "application/merge-patch+json").body("{").send().await?;
     assert_eq!(kind(malformed).await?, is(400, "malformed-json"));
+    for (twice, expected) in [
+        // Together with those of the record that is made of it.
+        (
+            r#"{"age":151,"age":1,"shoe":43,"id":"1","id":"1"}"#,
+            "/age duplicate, /id duplicate, /age range, /shoe unknown",
+        ),
+        (r#"{"age":1e400,"occupation":-1e400}"#, "/age range, /occupation range"),
+    ] {
+        assert_eq!(faults(&system, Method::PATCH, "application/merge-patch+json", twice).await?, expected, "{twice}");
+    }
+    let whole = r#"{"name":"Ada","age":1e400,"occupation":-1e400}"#;
+    let as_a_body = faults(&system, Method::PUT, "application/json", whole).await?;
+    assert_eq!(as_a_body, "/age range, /occupation range", "the same in a body");
     let plain = system.call(Method::PATCH, "/users/1", Some(&json!({ "age": 1 }))).await?;
     assert_eq!(plain.status(), 415);
     let detail = plain.json::<Value>().await?["detail"].clone();

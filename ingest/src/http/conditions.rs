@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use cache::{Idempotency, Precondition, State};
-use record::RecordId;
+use record::{RecordId, Version};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -120,23 +120,24 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Op
 }
 
 fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, Problem> {
-    match (single(headers, &IF_MATCH)?, single(headers, &IF_NONE_MATCH)?) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(Problem::condition("give If-Match or If-None-Match, not both")),
-        (Some(tag), None) => matched(tag).map(Some),
-        (None, Some("*")) => Ok(Some(Precondition::NoneMatch)),
-        (None, Some(_)) => Err(Problem::condition("If-None-Match takes * alone: write only where no record is")),
+    match (headers.contains_key(IF_MATCH), single(headers, &IF_NONE_MATCH)?) {
+        (true, Some(_)) => Err(Problem::condition("give If-Match or If-None-Match, not both")),
+        (_, None) => Ok(matched(headers)?.map(Precondition::Match)),
+        (false, Some("*")) => Ok(Some(Precondition::NoneMatch)),
+        (false, Some(_)) => Err(Problem::condition("If-None-Match takes * alone: write only where no record is")),
     }
 }
 
-fn matched(tag: &str) -> Result<Precondition, Problem> {
+/// `If-Match`: one version, of reads as of writes.
+pub(super) fn matched(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
+    let Some(tag) = single(headers, &IF_MATCH)? else { return Ok(None) };
     let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(str::parse);
     match version {
-        Some(Ok(version)) => Ok(Precondition::Match(version)),
+        Some(Ok(version)) => Ok(Some(version)),
         _ if tag.starts_with("W/") => {
             Err(Problem::condition("If-Match takes no weak tags: give the ETag as it was answered"))
         }
-        _ if tag == "*" => Err(Problem::condition("If-Match takes no *: give the version that is to be replaced")),
+        _ if tag == "*" => Err(Problem::condition("If-Match takes no *: give the version that is to be there")),
         _ if tag.contains(',') => Err(Problem::condition("If-Match takes one tag, no list")),
         _ => Err(Problem::condition("If-Match takes a version in quotes, as an ETag is answered")),
     }

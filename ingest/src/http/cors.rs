@@ -12,7 +12,7 @@ use super::Problem;
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
 /// What a page may send.
-const SENT: [&str; 9] = [
+const SENT: [&str; 10] = [
     "authorization",
     "content-encoding",
     "content-type",
@@ -22,10 +22,11 @@ const SENT: [&str; 9] = [
     "min-version",
     "prefer",
     "traceparent",
+    "x-request-id",
 ];
 
 /// What a page may read.
-const ANSWERED: [&str; 13] = [
+const ANSWERED: [&str; 14] = [
     "allow",
     "etag",
     "idempotency-checked",
@@ -39,6 +40,7 @@ const ANSWERED: [&str; 13] = [
     "write-behind-source",
     "write-behind-state",
     "www-authenticate",
+    "x-request-id",
 ];
 
 /// How long a browser may keep a preflight's answer, in seconds.

@@ -7,13 +7,14 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::test::TestRequest;
 use actix_web::{HttpMessage, HttpRequest};
 use cache::Precondition;
-use record::{Entity, RecordId};
+use record::{Entity, MergePatch, RecordId};
 
 use super::Problem;
-use super::asked::{Asked, Unless};
+use super::asked::Asked;
 use super::authenticate::bearer;
 use super::conditions::{Conditions, Prefer, Sent};
 use super::inflate::{Coding, media};
+use super::tags::Tags;
 use super::{body, patch, reads_many};
 use crate::callers::Caller;
 
@@ -73,13 +74,12 @@ pub fn conditions(headers: &HeaderMap, id: &RecordId) -> Result<Written, u16> {
 /// # Errors
 /// The status of its refusal.
 pub fn asked(headers: &HeaderMap) -> Result<Written, u16> {
-    let Asked { unless, least, wait } = Asked::of(headers).map_err(|problem| status(&problem))?;
+    let Asked { only, unless, least, wait } = Asked::of(headers).map_err(|problem| status(&problem))?;
     let mut written = preferred(Prefer { state: None, wait });
+    written.extend(only.map(|only| ("if-match", format!("\"{only}\""))));
     match unless {
-        Unless::Any => written.push((IF_NONE_MATCH_NAME, "*".to_owned())),
-        Unless::Versions(versions) => {
-            written.extend(versions.iter().map(|version| (IF_NONE_MATCH_NAME, format!("W/\"{version}\""))));
-        }
+        Tags::Any => written.push((IF_NONE_MATCH_NAME, "*".to_owned())),
+        Tags::These(tags) => written.extend(tags.iter().map(|tag| (IF_NONE_MATCH_NAME, format!("W/\"{tag}\"")))),
     }
     written.extend(least.map(|least| ("min-version", least.to_string())));
     Ok(written)
@@ -127,8 +127,10 @@ pub fn ids(query: &str, most: usize) -> Result<String, u16> {
 /// # Errors
 /// The status of its refusal.
 pub fn patched(entity: &Entity, json: &str, body: &[u8]) -> Result<String, u16> {
-    let merged = patch::read(body).and_then(|patch| patch::over(json, &patch)).map_err(|problem| status(&problem))?;
-    record(entity, merged.as_bytes())
+    let refused = |faults| status(&Problem::record(faults));
+    let patch = MergePatch::parse(body).map_err(refused)?;
+    let merged = patch::over(json, &patch.members).map_err(|problem| status(&problem))?;
+    if patch.faults.is_empty() { record(entity, merged.as_bytes()) } else { Err(refused(patch.faults)) }
 }
 
 /// A body's record, as it is kept.

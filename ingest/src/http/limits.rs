@@ -11,6 +11,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
+use service::fail_points;
 
 use super::authenticate::caller;
 use super::farewell::turned_away;
@@ -36,6 +37,7 @@ pub(crate) async fn admitted(
     if !place.grow(1) {
         return Ok(turned_away(request, &Problem::crowded()).await);
     }
+    fail_points::reached(fail_points::HTTP_ADMITTED);
     let response = next.call(request).await?;
     Ok(response.map_body(|_, body| Held { body: BoxBody::new(body), _place: place }).map_into_left_body())
 }
@@ -55,6 +57,11 @@ impl MessageBody for Held {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_next(context)
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        let Self { body, _place } = self;
+        body.try_into_bytes().map_err(|body| Self { body, _place })
     }
 }
 

@@ -1,11 +1,8 @@
 //! Rate, errors and duration of every route.
 
-use std::time::Instant;
+use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::middleware::Next;
-use actix_web::web::Data;
+use actix_web::http::StatusCode;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts};
 use service::Metrics;
 use service::metrics::CALL_SECONDS;
@@ -41,37 +38,14 @@ impl HttpMetrics {
         this
     }
 
+    /// `route` and `method` are of closed sets.
+    pub(super) fn answered(&self, route: &str, method: &str, status: StatusCode, took: Duration) {
+        let labels = [route, method, status.as_str()];
+        self.requests.with_label_values(&labels).inc();
+        self.duration.with_label_values(&labels).observe(took.as_secs_f64());
+    }
+
     pub(crate) fn connections(&self) -> Connections {
         Connections(self.connections.clone())
     }
-}
-
-/// Only known methods become labels: the set must stay closed.
-fn method(request: &ServiceRequest) -> &'static str {
-    match request.method().as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "other",
-    }
-}
-
-pub(crate) async fn measured(
-    metrics: Data<HttpMetrics>,
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let begun = Instant::now();
-    let method = method(&request);
-    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
-    let response = next.call(request).await?;
-    let status = response.status();
-    let labels = [route.as_str(), method, status.as_str()];
-    metrics.requests.with_label_values(&labels).inc();
-    metrics.duration.with_label_values(&labels).observe(begun.elapsed().as_secs_f64());
-    Ok(response)
 }

@@ -4,10 +4,10 @@ mod asked;
 mod authenticate;
 mod body;
 mod bulk;
-mod caught;
 mod conditions;
 mod cors;
 mod done;
+mod edge;
 mod farewell;
 mod fate;
 mod front;
@@ -21,14 +21,15 @@ mod patch;
 mod problem;
 mod reads;
 mod reads_many;
+mod request_id;
 mod room;
+mod tags;
 mod unread;
 mod writes;
 
 use std::sync::Arc;
 
 use actix_web::dev::HttpServiceFactory;
-use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -37,16 +38,17 @@ pub use bulk::BulkSettings;
 pub(crate) use bulk::Bulks;
 pub use cors::Origin;
 pub(crate) use cors::{cors, origin, told};
+pub(crate) use edge::edge;
 pub(crate) use farewell::farewell;
 pub(crate) use front::Front;
 pub(crate) use limits::{InProgress, admitted, limited};
-pub(crate) use measure::{HttpMetrics, measured};
+pub(crate) use measure::HttpMetrics;
 pub(crate) use openapi::Described;
 pub(crate) use problem::{Kind as ProblemKind, Problem};
 pub(crate) use room::{Connections, Room};
 pub(crate) use unread::unread;
 
-use crate::settings::Alias;
+use crate::aliases::Alias;
 
 /// What a handler says.
 type Answer = Result<HttpResponse, Problem>;
@@ -92,8 +94,7 @@ pub(crate) fn routes(front: Arc<Front>, aliases: &[Alias]) -> impl FnOnce(&mut S
 
 /// Every other method is 405 with the methods that there are.
 fn only(resource: actix_web::Resource, allowed: &'static str) -> impl HttpServiceFactory + use<> {
-    let resource = resource.default_service(web::to(move |front: web::Data<Front>, request: HttpRequest| async move {
+    resource.default_service(web::to(move |front: web::Data<Front>, request: HttpRequest| async move {
         front::known(&front, &request).err().unwrap_or_else(|| Problem::method(allowed))
-    }));
-    resource.wrap(from_fn(caught::caught))
+    }))
 }

@@ -23,8 +23,11 @@ pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
     let asked = Asked::of(request.headers())?;
     let read::Answer { source, found } = front.read(table, &id, &asked).await?;
     let mut answer = match found {
+        Some(Found { version, json: Some(_), .. }) if asked.only.is_some_and(|only| only != version) => {
+            Problem::other_version(version).response()
+        }
         Some(Found { version, state, json: Some(json) }) => {
-            let known = asked.unless.has(version);
+            let known = asked.unless.has(&version.to_string());
             let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
             answer
                 .insert_header((header::ETAG, format!("\"{version}\"")))
@@ -45,7 +48,7 @@ pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
 }
 
 impl Front {
-    async fn read(&self, table: &EntityTable, id: &RecordId, asked: &Asked) -> Result<read::Answer, Problem> {
+    async fn read(&self, table: &EntityTable, id: &RecordId, asked: &Asked<'_>) -> Result<read::Answer, Problem> {
         let now = Instant::now();
         match asked.least {
             None => Ok(read::read(&self.cache, table, id, now + self.writes.answer_deadline).await?),

@@ -86,11 +86,11 @@ pub(super) fn read<'a>(text: &'a str, members: &mut Members<'_, 'a>) -> Result<(
 }
 
 /// serde_json's texts for malformed JSON name line and column and never the content.
-fn syntax(what: String) -> Fault {
+pub(super) fn syntax(what: String) -> Fault {
     Fault { pointer: String::new(), code: FaultCode::Syntax, detail: format!("malformed JSON: {what}") }
 }
 
-fn not_utf8(body: &[u8], at: usize) -> Fault {
+pub(super) fn not_utf8(body: &[u8], at: usize) -> Fault {
     let before = body.get(..at).unwrap_or_default();
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
@@ -125,7 +125,7 @@ impl ObjectSeed<'_, '_, '_> {
         };
         if !matches!(slot, Slot::Absent) {
             map.next_value::<IgnoredAny>()?;
-            members.refuse(&field.name, Refusal::new(FaultCode::Duplicate, "stands here twice; give it once"));
+            members.refuse(&field.name, Refusal::twice());
             return Ok(());
         }
         map.next_value_seed(FieldSeed { field, mode: members.mode, slot, faults: &mut members.faults })
@@ -162,7 +162,7 @@ fn id(members: &mut Members<'_, '_>, given: Given<'_>) {
         },
     };
     if twice {
-        members.refuse("id", Refusal::new(FaultCode::Duplicate, "stands here twice; give it once"));
+        members.refuse("id", Refusal::twice());
     }
     members.id = Some(parsed.map_err(|fault| members.refuse("id", Refusal::new(FaultCode::Format, fault.to_string()))));
 }

@@ -1,17 +1,20 @@
 //! JSON text to records and back.
 //!
-//! `body` reads what clients send, `stored` what we once wrote; both are one streaming pass, with one seed per field.
+//! `body` reads what clients send, `stored` what we once wrote; both are one streaming pass, with one seed per field. `patch` reads
+//! what is to be merged, as a tree.
 
 mod beyond;
 mod body;
 mod faults;
 mod field;
+mod patch;
 mod stored;
 mod template;
 
 pub(crate) use body::parse_body;
 pub(crate) use faults::{Faults, Pointer};
 pub(crate) use field::settle;
+pub use patch::MergePatch;
 pub(crate) use stored::{assemble, parse_stored};
 
 use crate::entity::Entity;

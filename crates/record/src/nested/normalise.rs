@@ -116,7 +116,7 @@ impl<'s> Normaliser<'s> {
         for (name, tree) in sorted {
             let mark = self.pointer.enter(name);
             if last == Some(name) {
-                self.refuse(Refusal::new(FaultCode::Duplicate, "stands here twice; give it once"));
+                self.refuse(Refusal::twice());
             }
             if self.mode == Mode::Strict && name.len() > MOST_OF_A_NAME {
                 self.refuse(Refusal::new(FaultCode::Length, format!("a name has at most {MOST_OF_A_NAME} bytes")));
@@ -155,7 +155,7 @@ impl<'s> Normaliser<'s> {
         let mut found = members.iter().filter(|member| member.0 == name);
         let first = found.next();
         if found.next().is_some() {
-            self.refuse(Refusal::new(FaultCode::Duplicate, "stands here twice; give it once"));
+            self.refuse(Refusal::twice());
         }
         first.map(|member| &member.1)
     }

@@ -30,4 +30,9 @@ impl Refusal {
     pub(crate) fn new(code: FaultCode, detail: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { code, detail: detail.into() }
     }
+
+    /// Of a member, where a parser that is less strict would take the last.
+    pub(crate) fn twice() -> Refusal {
+        Refusal::new(FaultCode::Duplicate, "stands here twice; give it once")
+    }
 }

@@ -1,7 +1,6 @@
 //! A request's body and its answer at the same time: hands what the client sends to whoever writes it, and the results to the
 //! client. Runs where the connection does, and only as fast as both sides take it.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::PollSender;
 
+use super::super::Problem;
+use super::results;
+
 /// What comes from the client.
 #[derive(Debug)]
 pub(super) enum Part {
@@ -22,6 +24,15 @@ pub(super) enum Part {
     /// The body ends here, as it should.
     End,
     Broken(io::ErrorKind),
+}
+
+/// What goes to the client.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// Of results; the next part may begin inside of one.
+    Results(Bytes),
+    /// Every line that was read has its result.
+    End,
 }
 
 /// Parts of the body that are on their way at one time.
@@ -40,12 +51,45 @@ pub(super) fn bytes(parts: mpsc::Receiver<Part>) -> impl Stream<Item = io::Resul
     }))
 }
 
+/// How far the answer has come.
+#[derive(Debug, Default)]
+struct Progress {
+    results: u64,
+    /// Inside of a result.
+    within: bool,
+    ended: bool,
+}
+
+impl Progress {
+    /// What goes out now; `None`: the answer ends, and is whole. Where whoever writes has gone without an end (`None`), no client may
+    /// take the answer for a whole one: a last line says so, and inside of a result the connection breaks.
+    fn next(&mut self, told: Option<Told>) -> io::Result<Option<Bytes>> {
+        match told {
+            Some(Told::Results(bytes)) => {
+                self.results += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                self.within = !bytes.ends_with(b"\n");
+                Ok(Some(bytes))
+            }
+            Some(Told::End) => Ok(None),
+            None => {
+                self.ended = true;
+                tracing::error!(results = self.results, "a bulk was broken off");
+                if self.within {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                Ok(Some(results::refused(self.results + 1, &Problem::cut_off(self.results)).into()))
+            }
+        }
+    }
+}
+
 /// The answer's body, which reads the request's.
 pub(super) struct Exchange {
     /// `None`: it has ended.
     payload: Option<Payload>,
     parts: PollSender<Part>,
-    results: mpsc::Receiver<Bytes>,
+    results: mpsc::Receiver<Told>,
+    told: Progress,
     /// Longest pause of the client while nothing of its own is in progress.
     pause_most: Duration,
     idle: Arc<AtomicBool>,
@@ -57,12 +101,12 @@ impl Exchange {
     pub(super) fn new(
         payload: Payload,
         parts: mpsc::Sender<Part>,
-        results: mpsc::Receiver<Bytes>,
+        results: mpsc::Receiver<Told>,
         pause_most: Duration,
         idle: Arc<AtomicBool>,
     ) -> Self {
         let (parts, pause) = (PollSender::new(parts), Box::pin(sleep(pause_most)));
-        Self { payload: Some(payload), parts, results, pause_most, idle, pause }
+        Self { payload: Some(payload), parts, results, told: Progress::default(), pause_most, idle, pause }
     }
 
     fn forward(&mut self, part: Part) {
@@ -91,14 +135,17 @@ impl Exchange {
 }
 
 impl Stream for Exchange {
-    type Item = Result<Bytes, Infallible>;
+    type Item = io::Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if let Poll::Ready(results) = this.results.poll_recv(context) {
+            if this.told.ended {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(told) = this.results.poll_recv(context) {
                 this.resume();
-                return Poll::Ready(results.map(Ok));
+                return Poll::Ready(this.told.next(told).transpose());
             }
             if this.payload.is_none() {
                 return Poll::Pending;
@@ -122,5 +169,41 @@ impl Stream for Exchange {
             this.resume();
             this.forward(part);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn results(text: &'static str) -> Option<Told> {
+        Some(Told::Results(text.into()))
+    }
+
+    #[test]
+    fn an_answer_that_is_whole_ends_and_one_that_was_broken_off_says_behind_which_line() {
+        let mut whole = Progress::default();
+        assert_eq!(whole.next(results("a\nb")).unwrap().unwrap(), "a\nb");
+        assert_eq!(whole.next(results("\n")).unwrap().unwrap(), "\n");
+        assert_eq!(whole.next(Some(Told::End)).unwrap(), None);
+
+        let mut broken = Progress::default();
+        drop(broken.next(results("a\nb")));
+        drop(broken.next(results("\n")));
+        let last = broken.next(None).unwrap().unwrap();
+        assert!(last.ends_with(b"\n") && broken.ended);
+        let last: Value = serde_json::from_slice(&last).unwrap();
+        assert_eq!((&last["line"], &last["status"]), (&3.into(), &500.into()));
+        assert_eq!(last["type"], "urn:write-behind:problem:internal-error");
+        assert!(last["detail"].as_str().unwrap().contains("behind line 2"), "{last}");
+    }
+
+    #[test]
+    fn no_line_is_put_into_a_result_that_was_broken_off() {
+        let mut broken = Progress::default();
+        drop(broken.next(results("a\nb")));
+        assert!(broken.next(None).is_err());
     }
 }

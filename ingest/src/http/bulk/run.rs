@@ -5,11 +5,12 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix_web::web::{Bytes, BytesMut};
+use actix_web::web::BytesMut;
 use cache::Content;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use record::RecordId;
+use service::fail_points;
 use table::EntityTable;
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use super::super::conditions::{Conditions, Sent};
 use super::super::room::Place;
 use super::super::writes::posted_id;
 use super::super::{Front, Problem};
+use super::exchange::Told;
 use super::lines::{Broken, Line, Lines};
 use super::window::Window;
 use super::{NDJSON, results, wanted};
@@ -77,7 +79,7 @@ impl Bulk {
     ///
     /// # Cancellation
     /// As that of each write: what is in the cache gets to the topic.
-    pub(super) async fn run<R: AsyncRead + Unpin>(self, mut lines: FramedRead<R, Lines>, answer: mpsc::Sender<Bytes>) {
+    pub(super) async fn run<R: AsyncRead + Unpin>(self, mut lines: FramedRead<R, Lines>, answer: mpsc::Sender<Told>) {
         let window = Window::new(self.front.bulks.settings.bulk_lines_most, RESULTS_BYTES_MOST);
         let mut run = Run { bulk: &self, window, at_work: FuturesUnordered::new(), held: None, open: true };
         let mut stopping = pin!(self.front.bulks.until_stopping());
@@ -90,13 +92,15 @@ impl Bulk {
                     let results = run.window.results(RESULTS_AT_ONCE);
                     // Nobody reads them any more.
                     let Ok(permit) = permit else { continue };
-                    permit.send(results);
+                    permit.send(Told::Results(results));
                 },
                 Some(ended) = run.at_work.next() => run.end(ended),
                 line = lines.next(), if run.takes() => run.take(line),
-                else => break,
+                else => return,
             }
         }
+        // To nobody, where the client is gone.
+        answer.send(Told::End).await.ok();
     }
 
     fn refused(&self, number: u64, problem: Problem) -> String {
@@ -196,6 +200,7 @@ impl Run<'_> {
     }
 
     fn end(&mut self, Ended { number, id, result }: Ended) {
+        fail_points::reached(fail_points::BULK_LINE);
         if let Some((next, job)) = self.window.end(number, &id, result) {
             self.start(next, job);
         }

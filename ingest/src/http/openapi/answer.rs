@@ -3,8 +3,9 @@
 use serde_json::{Map, Value as Json, json};
 use strum::IntoEnumIterator as _;
 
-/// An entity tag of a record: its version in quotes.
-pub(super) const TAG: &str = "^\"[0-9]{1,16}\"$";
+/// An entity tag of a record: its version in quotes, which is below 2^53; a pattern that ends at 2^53 itself would be unreadable, and
+/// so this one ends some hours of the year 2255 before.
+pub(super) const TAG: &str = "^\"([0-9]{1,15}|[0-8][0-9]{15}|900[0-6][0-9]{12})\"$";
 
 /// The headers of answers, by name.
 pub(super) fn headers() -> Json {
@@ -25,6 +26,11 @@ pub(super) fn headers() -> Json {
         "RateLimit": header("What is left of the caller's rate.", json!({"type": "string"})),
         "RateLimit-Policy": header("The caller's rate.", json!({"type": "string"})),
         "Accept-Encoding": header("How a body may be packed.", json!({"type": "string"})),
+        "X-Request-Id": {
+            "description": "The request's name: what the client called it, else a new one. The service's log has it where the request failed.",
+            "required": true,
+            "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+        },
         "Retry-After": header("Seconds to wait before the next attempt.", json!({"type": "integer", "minimum": 0})),
         "WWW-Authenticate": header("How to show a key.", json!({"type": "string"})),
     })

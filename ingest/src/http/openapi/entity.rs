@@ -193,12 +193,13 @@ fn get(entity: &Entity, method: &'static str) -> Operation {
         description: "The newest version that was acknowledged, whatever of it the database has by now. With the cache away, \
                       `Write-Behind-Source: table-unchecked` says that a newer one may be on its way.",
         right: Some(Right::Read),
-        parameters: vec!["id", "IfNoneMatch", "MinVersion", "Prefer"],
+        parameters: vec!["id", "IfMatchRead", "IfNoneMatch", "MinVersion", "Prefer"],
         body: None,
         answers: vec![(status(StatusCode::OK), found), (status(StatusCode::NOT_MODIFIED), unchanged())],
         problems: vec![
             Kind::InvalidId,
             Kind::InvalidCondition,
+            Kind::PreconditionFailed,
             Kind::NotFound,
             Kind::DeadLettered,
             Kind::NotThereYet,

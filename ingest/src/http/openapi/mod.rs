@@ -27,9 +27,12 @@ pub(crate) use page::is_open;
 pub(super) use page::{file, page, slash};
 
 use super::authenticate::caller;
+use super::tags::Tags;
 use super::{Answer, Front};
+use crate::aliases::Alias;
 use crate::callers::{Caller, Right};
-use crate::settings::{Alias, Settings};
+use crate::http::ProblemKind as Kind;
+use crate::settings::Settings;
 use operation::Operation;
 
 /// What there is to describe.
@@ -52,13 +55,14 @@ pub(crate) struct Described {
 #[derive(Clone, Debug, Default)]
 struct Document {
     text: Bytes,
+    /// Its `ETag`, without the quotes.
     tag: String,
 }
 
 impl Document {
     fn new(json: &Json) -> Self {
         let text = Bytes::from(json.to_string());
-        let tag = format!("\"{}\"", hex::encode(Sha256::digest(&text).get(..16).unwrap_or_default()));
+        let tag = hex::encode(Sha256::digest(&text).get(..16).unwrap_or_default());
         Self { text, tag }
     }
 }
@@ -156,17 +160,20 @@ fn own() -> [Operation; 3] {
         description: "With keys on, it shows what the key opens.",
         tag: "about".to_owned(),
         right: None,
-        parameters: Vec::new(),
+        parameters: vec!["IfNoneMatchTag"],
         body: None,
-        answers: vec![(
-            "200",
-            json!({
-                "description": "The document.",
-                "headers": {"ETag": {"schema": {"type": "string"}}},
-                "content": if method == "get" { json!({"application/json": {"schema": {"type": "object"}}}) } else { json!({}) },
-            }),
-        )],
-        problems: Vec::new(),
+        answers: vec![
+            (
+                "200",
+                json!({
+                    "description": "The document.",
+                    "headers": {"ETag": {"schema": {"type": "string"}}},
+                    "content": if method == "get" { json!({"application/json": {"schema": {"type": "object"}}}) } else { json!({}) },
+                }),
+            ),
+            ("304", json!({"description": "It is as it was.", "headers": {"ETag": {"schema": {"type": "string"}}}})),
+        ],
+        problems: vec![Kind::InvalidCondition],
         open: false,
     };
     let docs = Operation {
@@ -189,14 +196,10 @@ fn own() -> [Operation; 3] {
 /// `GET /openapi.json`, and `HEAD`.
 pub(super) async fn document(front: Data<Front>, request: HttpRequest) -> Answer {
     let document = front.described.shown_to(&*caller(&request)?);
-    let held = request.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
-    let same = held.flat_map(|value| value.split(',')).any(|tag| {
-        let tag = tag.trim();
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == document.tag
-    });
+    let same = Tags::of(request.headers())?.has(&document.tag);
     let mut answer = if same { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer
-        .insert_header((header::ETAG, document.tag))
+        .insert_header((header::ETAG, format!("\"{}\"", document.tag)))
         .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")))
         .insert_header((header::VARY, HeaderValue::from_static("authorization")));
     if same {

@@ -49,7 +49,10 @@ impl Operation {
         for (status, kinds) in problems::by_status(kinds) {
             answers.insert(status.as_u16().to_string(), problems::answer(status, &kinds, bodiless));
         }
-        let reference = |name: &&str| json!({"$ref": format!("#/components/parameters/{name}")});
+        for answer in answers.values_mut() {
+            answer["headers"]["X-Request-Id"] = json!({"$ref": "#/components/headers/X-Request-Id"});
+        }
+        let reference = |name: &str| json!({"$ref": format!("#/components/parameters/{name}")});
         let mut operation = json!({
             "operationId": self.name,
             "summary": self.summary,
@@ -57,9 +60,7 @@ impl Operation {
             "tags": [self.tag],
             "responses": answers,
         });
-        if !self.parameters.is_empty() {
-            operation["parameters"] = self.parameters.iter().map(reference).collect();
-        }
+        operation["parameters"] = self.parameters.into_iter().chain(["XRequestId"]).map(reference).collect();
         if let Some(body) = self.body {
             operation["requestBody"] = body;
         }

@@ -24,6 +24,11 @@ pub(super) fn all(ids_most: usize) -> Json {
             "If-None-Match", "304 if the record has one of these versions, or at all (`*`).",
             json!({"type": "string", "anyOf": [{"enum": ["*"]}, {"pattern": TAG}]}),
         ),
+        "IfNoneMatchTag": header(
+            "If-None-Match", "304 if the document still has this `ETag`.",
+            json!({"type": "string", "anyOf": [{"enum": ["*"]}, {"pattern": "^\"[0-9a-f]{32}\"$"}]}),
+        ),
+        "IfMatchRead": header("If-Match", "Only if the record has this version: its `ETag`. Else 412.", tag.clone()),
         "MinVersion": header(
             "Min-Version",
             "Never answer an older version than this one: wait for it, then 503. Bare, or in quotes as the `ETag` has it.",
@@ -44,6 +49,11 @@ pub(super) fn all(ids_most: usize) -> Json {
             "`state=logged`: 503 rather than an answer that rests on the cache alone. `state=persisted, wait=5`: wait so many seconds \
              until the database has it. What is granted stands in `Preference-Applied`.",
             json!({"type": "string", "examples": ["state=logged", "state=persisted, wait=5"]}),
+        ),
+        "XRequestId": header(
+            "X-Request-Id",
+            "What the client calls this request: 1 to 128 visible characters of ASCII. Left out, or anything else, and it is given a name.",
+            json!({"type": "string"}),
         ),
         "traceparent": header(
             "traceparent",

@@ -31,6 +31,10 @@ pub(super) fn schemas() -> Map<String, Json> {
             "title": {"type": "string"},
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
             "detail": {"type": "string", "description": "What is the matter this time, and what to do."},
+            "instance": {
+                "type": "string", "format": "uri", "pattern": "^urn:write-behind:request:",
+                "description": "The request, by its `X-Request-Id`; what a URN has no room for is escaped with %.",
+            },
             "errors": {"type": "array", "items": fault, "description": "Every fault of the body."},
             "id": id_schema(),
             "version": version(),

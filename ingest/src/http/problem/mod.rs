@@ -98,6 +98,13 @@ impl Problem {
         Self { errors: errors.into(), ..problem }
     }
 
+    /// The faults that were found first, and those of the record that came of it all the same.
+    pub(crate) fn record_behind(first: &[Fault], record: Option<Self>) -> Self {
+        let record = record.filter(|problem| problem.kind == Kind::InvalidRecord);
+        let errors = record.map(|problem| problem.errors).unwrap_or_default();
+        Self::record(first.iter().cloned().chain(errors).collect())
+    }
+
     pub(crate) fn event_too_large(most: usize) -> Self {
         let detail =
             format!("as an event it would have more than {most} bytes (--event-bytes-most); nothing was written");
@@ -201,6 +208,11 @@ impl Problem {
         Self::new(Kind::UnknownEntity, format!("there is no such entity; known are: {}", known.join(", ")))
     }
 
+    /// To a read with `If-Match`.
+    pub(crate) fn other_version(version: Version) -> Self {
+        Self { version: Some(version), ..Self::new(Kind::PreconditionFailed, "the record has the version given here") }
+    }
+
     /// With the version at which it was deleted, where that is known.
     pub(crate) fn not_found(deleted: Option<Version>) -> Self {
         Self { version: deleted, ..Self::new(Kind::NotFound, "there is no such record") }
@@ -267,6 +279,15 @@ impl Problem {
     pub(crate) fn internal() -> Self {
         let detail = "this service has broken off, and its log says more; a write may have happened, or may still happen: send it again \
                       with the same id and the same key or precondition";
+        Self::new(Kind::InternalError, detail)
+    }
+
+    /// Of a bulk whose results end before its lines.
+    pub(crate) fn cut_off(answered: u64) -> Self {
+        let detail = format!(
+            "this service has broken off behind line {answered}: nothing is told of the lines from here on, each may have been written, \
+             or may still be. Send all lines again: with the same Idempotency-Key none is written twice"
+        );
         Self::new(Kind::InternalError, detail)
     }
 
@@ -337,7 +358,10 @@ impl Problem {
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
         }
-        response.body(Value::Object(self.members()).to_string())
+        let mut response = response.body(Value::Object(self.members()).to_string());
+        // For the edge, which names the request in it.
+        response.extensions_mut().insert(self.kind);
+        response
     }
 }
 
