@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 
-fuzz_target!(|data: &[u8]| -> Corpus {
+fuzz_target!(init: fuzz::seeds::plant("body", fuzz::seeds::bodies), |data: &[u8]| -> Corpus {
     let Some((chosen, body)) = data.split_first() else { return Corpus::Reject };
     let entity = fuzz::entity(*chosen);
     match entity.parse_json(body) {

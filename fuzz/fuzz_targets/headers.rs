@@ -20,7 +20,7 @@ const NAMES: [&str; 9] = [
 ];
 const IDS_MOST: usize = 3;
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: fuzz::seeds::plant("headers", Vec::new), |data: &[u8]| {
     let id = RecordId::parse("1").expect("an id");
     let lines = data.split(|byte| *byte == b'\n').filter_map(|line| line.split_first());
     let mut sent = Vec::new();

@@ -3,21 +3,17 @@
 //! deletion that means the same when it is written again, or a refusal with 4xx.
 #![no_main]
 
-use std::io::Write;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use fuzz::seeds::{CODINGS, packed};
 use ingest::http::fuzzing::{cut, deletion, refused_line};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use record::Entity;
 
-const CODINGS: [&str; 3] = ["identity", "gzip", "zstd"];
 /// Bits of the second byte, above the coding.
 const PACK: u8 = 4;
 const CUT: u8 = 8;
 const APPEND: u8 = 16;
 
-fuzz_target!(|data: &[u8]| -> Corpus {
+fuzz_target!(init: fuzz::seeds::plant("lines", fuzz::seeds::lines), |data: &[u8]| -> Corpus {
     let Some(([chosen, flags, chunk, line_most, total_most, hurt], rest)) = data.split_first_chunk::<6>() else {
         return Corpus::Reject;
     };
@@ -58,15 +54,6 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     came.lines.iter().flatten().for_each(|text| line(entity, text));
     Corpus::Keep
 });
-
-fn packed(coding: &str, plain: &[u8]) -> Vec<u8> {
-    if coding == "zstd" {
-        return zstd::encode_all(plain, 1).expect("it is in memory");
-    }
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain).expect("it is in memory");
-    encoder.finish().expect("it is in memory")
-}
 
 /// `None`: too long.
 fn expected(plain: &[u8], line_most: usize) -> Vec<Option<Vec<u8>>> {

@@ -2,6 +2,7 @@
 //! same patch again changes nothing more, a patch without members changes nothing, and members that it does not name stay as they are.
 #![no_main]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ingest::http::fuzzing::{patched, record};
@@ -10,19 +11,15 @@ use serde_json::value::RawValue;
 
 /// Stands between record and patch; never in JSON.
 const BETWEEN: u8 = 0xff;
-const USER: &[u8] = br#"{"name":"Ada","age":36,"occupation":"mathematician"}"#;
-const ORDER: &[u8] = include_bytes!("../seeds/body/orders");
 
-fuzz_target!(|data: &[u8]| -> Corpus {
+fuzz_target!(init: fuzz::seeds::plant("patch", fuzz::seeds::patches), |data: &[u8]| -> Corpus {
     let Some((chosen, rest)) = data.split_first() else { return Corpus::Reject };
     let entity = fuzz::entity(*chosen);
     let (body, patch) = match rest.iter().position(|byte| *byte == BETWEEN) {
-        Some(at) => (&rest[..at], &rest[at + 1..]),
-        // Behind the byte that chooses.
-        None if entity.name() == "orders" => (&ORDER[1..], rest),
-        None => (USER, rest),
+        Some(at) => (Cow::Borrowed(&rest[..at]), &rest[at + 1..]),
+        None => (Cow::Owned(entity.example().to_string().into_bytes()), rest),
     };
-    let Ok(stored) = record(entity, body) else { return Corpus::Reject };
+    let Ok(stored) = record(entity, &body) else { return Corpus::Reject };
     assert_eq!(patched(entity, &stored, b"{}"), Ok(stored.clone()), "nothing was to change");
     match patched(entity, &stored, patch) {
         Ok(once) => {

@@ -116,7 +116,10 @@ impl Shapes<'_, '_> {
         match shape {
             Shape::Null => true,
             Shape::Record(index) => self.records.get(*index).is_some_and(|record| {
-                depth < 64 && record.members.iter().all(|member| self.is_nothing(&member.shape, depth + 1))
+                // One that is not complete yet has the array in question in it, which takes a byte.
+                let complete = self.defaults.get(*index).is_some_and(|fields| fields.len() == record.members.len());
+                let nothing = |member: &Member| self.is_nothing(&member.shape, depth + 1);
+                complete && depth < 64 && record.members.iter().all(nothing)
             }),
             _ => false,
         }

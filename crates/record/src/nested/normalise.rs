@@ -4,6 +4,7 @@
 //! never recurse or branch without a bound: both depth and steps have one.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::{MAX_DEPTH, RecordShape, Shape, Tree};
 use crate::fault::FaultCode;
@@ -20,7 +21,7 @@ const MOST_OF_A_NAME: usize = 65_535;
 const DURATION: [&str; 3] = ["months", "days", "millis"];
 
 /// How much is forgiven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     /// A client's value: bounds hold, unknown members are faults.
     Strict,
@@ -35,11 +36,14 @@ pub(crate) struct Normaliser<'s> {
     pub(crate) faults: Faults,
     pub(crate) pointer: Pointer,
     steps: u32,
+    /// Where branch and tree lie in memory that did not go together: at every level all branches below would be tried
+    /// again for each branch.
+    failed: HashSet<(usize, usize, Mode)>,
 }
 
 impl<'s> Normaliser<'s> {
     pub(crate) fn new(records: &'s [RecordShape], mode: Mode, pointer: Pointer) -> Normaliser<'s> {
-        Normaliser { records, mode, faults: Faults::default(), pointer, steps: 0 }
+        Normaliser { records, mode, faults: Faults::default(), pointer, steps: 0, failed: HashSet::new() }
     }
 
     /// Whether the shape takes the tree as it is.
@@ -191,33 +195,32 @@ impl<'s> Normaliser<'s> {
     /// The first branch that accepts. What is lenient still prefers a branch that needs no leniency, so that a value
     /// always finds the branch again that it was once accepted by.
     fn union(&mut self, branches: &[Shape], limits: &Limits, tree: &Tree<'_>, depth: usize, out: &mut String) {
+        let mut others = branches.iter().filter(|branch| !matches!(branch, Shape::Null));
+        if let (Some(only), None, false) = (others.next(), others.next(), tree.is_null()) {
+            // Beside null its own faults say more than "none of these".
+            return self.value(only, limits, tree, depth, out);
+        }
         let outer = self.mode;
         let (faults, start) = (self.faults.len(), out.len());
-        for mode in [Mode::Strict, outer] {
+        let modes: &[Mode] = if outer == Mode::Strict { &[Mode::Strict] } else { &[Mode::Strict, Mode::Lenient] };
+        for mode in modes {
             for branch in branches {
-                self.mode = mode;
+                let pair = (std::ptr::from_ref(branch).addr(), std::ptr::from_ref(tree).addr(), *mode);
+                if self.failed.contains(&pair) {
+                    continue;
+                }
+                self.mode = *mode;
                 self.value(branch, limits, tree, depth, out);
                 self.mode = outer;
                 if self.faults.len() == faults || self.steps > MAX_STEPS {
                     return;
                 }
+                self.failed.insert(pair);
                 self.faults.truncate(faults);
                 out.truncate(start);
             }
-            if outer == Mode::Strict {
-                break;
-            }
         }
-        self.no_branch(branches, limits, tree, depth);
-    }
-
-    /// With one branch beside null its own faults say more than "none of these".
-    fn no_branch(&mut self, branches: &[Shape], limits: &Limits, tree: &Tree<'_>, depth: usize) {
-        let mut others = branches.iter().filter(|branch| !matches!(branch, Shape::Null));
-        match (others.next(), others.next()) {
-            (Some(only), None) => self.value(only, limits, tree, depth, &mut String::new()),
-            _ => self.expected("none of the types that the schema allows here accepts this"),
-        }
+        self.expected("none of the types that the schema allows here accepts this");
     }
 }
 

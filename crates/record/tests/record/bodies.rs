@@ -412,3 +412,39 @@ fn a_default_stands_for_what_is_missing_and_a_template_goes_first() {
     assert_eq!(json(&thing, r#"{"a":"x"}"#), r#"{"a":"x","b":"<x>","c":"/wA=","d":"1970-01-02"}"#);
     assert_eq!(faults(&thing, r#"{"a":"12345"}"#), [("/b".to_owned(), "length")]);
 }
+
+/// A chain of so many records that each level which is read twice makes more steps than any value may take.
+const CHAIN: usize = 28;
+
+#[test]
+fn a_fault_at_the_end_of_a_long_chain_is_told_alone_and_at_its_place() {
+    let node = r#"{"type":"record","name":"Node","fields":[
+        {"name":"next","type":["null","Node"],"default":null},{"name":"number","type":"int","default":0}]}"#;
+    let thing = entity(&[&schema(&[&format!(r#""name":"root","type":{node}"#)])]);
+    let chain = |last: &str| {
+        let next = (0..CHAIN).fold(last.to_owned(), |next, _| format!(r#"{{"next":{next}}}"#));
+        format!(r#"{{"root":{next}}}"#)
+    };
+    assert!(thing.parse_json(chain(r#"{"number":1}"#).as_bytes()).is_ok());
+    let body = chain(r#"{"number":"x"}"#);
+    let faults = thing.parse_json(body.as_bytes()).unwrap_err();
+    let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+    assert_eq!(pointers, [format!("/root{}/number", "/next".repeat(CHAIN))]);
+}
+
+#[test]
+fn a_long_chain_of_records_that_only_their_last_member_tells_apart_is_read() {
+    let pick = r#"["null",{"type":"record","name":"Left","fields":[
+        {"name":"next","type":["null","Left",{"type":"record","name":"Right","fields":[
+            {"name":"next","type":["null","Left","Right"]},{"name":"leaf","type":"boolean"}]}]},
+        {"name":"leaf","type":"long"}]},"Right"]"#;
+    let thing = entity(&[&schema(&[&format!(r#""name":"pick","type":{pick}"#)])]);
+    let chain =
+        |leaf: &str| (0..CHAIN).fold("null".to_owned(), |next, _| format!(r#"{{"next":{next},"leaf":{leaf}}}"#));
+    let body = format!(r#"{{"pick":{}}}"#, chain("true"));
+    let record = thing.parse_json(body.as_bytes()).unwrap().record;
+    let mut datum = Vec::new();
+    thing.write_avro(&record, &mut datum);
+    assert_eq!(thing.read_avro(thing.newest_id(), &datum).unwrap(), record);
+    assert!(thing.parse_json(format!(r#"{{"pick":{}}}"#, chain("\"x\"")).as_bytes()).is_err());
+}

@@ -204,3 +204,25 @@ fn types_may_refer_to_each_other_across_namespaces() {
     assert_eq!(thing.read_avro(thing.newest_id(), &datum).unwrap(), record);
     assert_eq!(datum, [0, 2, 2, 0, 2, 2, 0]);
 }
+
+#[test]
+fn a_record_may_hold_an_array_of_itself_and_no_array_of_nothing() {
+    let tree = r#"{"type":"record","name":"Node","fields":[
+        {"name":"children","type":{"type":"array","items":"Node"}},
+        {"name":"inner","type":["null",{"type":"record","name":"Inner","fields":[
+            {"name":"nodes","type":{"type":"array","items":{"type":"record","name":"Held","fields":[
+                {"name":"node","type":"Node"}]}}}]}]}]}"#;
+    let thing = entity(&[&schema(&[&format!(r#""name":"root","type":{tree}"#)])]);
+    let leaf = r#"{"children":[],"inner":null}"#;
+    let body = format!(r#"{{"root":{{"children":[{leaf},{leaf}],"inner":{{"nodes":[{{"node":{leaf}}}]}}}}}}"#);
+    let record = thing.parse_json(body.as_bytes()).unwrap().record;
+    let mut datum = Vec::new();
+    thing.write_avro(&record, &mut datum);
+    assert_eq!(thing.read_avro(thing.newest_id(), &datum).unwrap(), record);
+
+    for nothing in ["[]", r#"[{"name":"n","type":"null"}]"#] {
+        let items = format!(r#"{{"type":"record","name":"Nothing","fields":{nothing}}}"#);
+        let text = schema(&[&format!(r#""name":"f","type":{{"type":"array","items":{items}}}"#)]);
+        assert_eq!(rules(&[&text]), [("f".to_owned(), "array")], "{nothing}");
+    }
+}
