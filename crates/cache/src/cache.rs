@@ -218,14 +218,14 @@ impl Cache {
         let (mut connection, number) = self.connector.connection()?;
         let key = shard.relay_claim();
         let mut claim = redis::cmd("SET");
-        claim.arg(&key).arg(&*self.instance).arg("NX").arg("GET").arg("PX").arg(millis(time));
+        claim.arg(key).arg(&*self.instance).arg("NX").arg("GET").arg("PX").arg(millis(time));
         let holder: Result<Option<String>, _> = claim.query_async(&mut connection).await;
         match holder.map_err(|error| self.connector.failed(number, error)) {
             Ok(None) => Ok(true),
             Ok(Some(holder)) if holder == *self.instance => {
                 // It may have run out since and be another's by now: two relays at once are harmless.
                 let renewed: Result<(), _> =
-                    redis::cmd("PEXPIRE").arg(&key).arg(millis(time)).query_async(&mut connection).await;
+                    redis::cmd("PEXPIRE").arg(key).arg(millis(time)).query_async(&mut connection).await;
                 renewed.map(|()| true).map_err(|error| self.connector.failed(number, error))
             }
             Ok(Some(_)) => Ok(false),
@@ -241,7 +241,7 @@ impl Cache {
     pub async fn depths(&self) -> Result<Depths, CacheError> {
         let mut pipe = redis::pipe();
         for key in Shard::all().flat_map(|shard| [shard.outbox(), shard.unsettled()]) {
-            pipe.cmd("ZCARD").arg(&key).cmd("ZRANGE").arg(&key).arg(0).arg(0).arg("WITHSCORES");
+            pipe.cmd("ZCARD").arg(key).cmd("ZRANGE").arg(key).arg(0).arg(0).arg("WITHSCORES");
         }
         sum(self.pipe(&pipe).await?)
     }
