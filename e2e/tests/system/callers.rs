@@ -152,7 +152,8 @@ async fn a_key_opens_its_entities_for_its_rights_and_says_nothing_of_others() ->
     {
         let mut told = Vec::new();
         for entity in ["orders", "nowhere"] {
-            let answer = ask(&system, &writer, method.clone(), &path.replace("{}", entity), &[]).await?;
+            let named = [("x-request-id", "one")];
+            let answer = ask(&system, &writer, method.clone(), &path.replace("{}", entity), &named).await?;
             ensure!(answer.status() == 403, "{method} {entity}: {answer:?}");
             let headers: Vec<_> =
                 answer.headers().iter().filter(|(name, _)| *name != "date").map(|h| format!("{h:?}")).collect();
