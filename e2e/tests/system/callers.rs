@@ -1,5 +1,6 @@
 //! Who may ask: API keys as a client meets them, and what becomes of their file.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -155,8 +156,8 @@ async fn a_key_opens_its_entities_for_its_rights_and_says_nothing_of_others() ->
             let named = [("x-request-id", "one")];
             let answer = ask(&system, &writer, method.clone(), &path.replace("{}", entity), &named).await?;
             ensure!(answer.status() == 403, "{method} {entity}: {answer:?}");
-            let headers: Vec<_> =
-                answer.headers().iter().filter(|(name, _)| *name != "date").map(|h| format!("{h:?}")).collect();
+            let headers = answer.headers().iter().filter(|(name, _)| *name != "date");
+            let headers: BTreeSet<_> = headers.map(|header| format!("{header:?}")).collect();
             told.push((headers, answer.text().await?));
         }
         ensure!(told[0] == told[1], "{method}: an entity can be told from none: {told:#?}");
