@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Described;
 use super::answer::{state, unchanged, version, with, written};
-use super::operation::{Operation, status};
+use super::operation::Operation;
 use crate::callers::Right;
 use crate::http::ProblemKind as Kind;
 
@@ -100,8 +100,8 @@ fn post(entity: &Entity) -> Operation {
         parameters: vec!["IdempotencyKey", "IfNoneMatchAny", "Prefer", "traceparent"],
         body: Some(body(entity, Form::New)),
         answers: vec![
-            (status(StatusCode::CREATED), written("The database has it.", true)),
-            (status(StatusCode::ACCEPTED), written("It is taken, and on its way to the database.", true)),
+            (StatusCode::CREATED, written("The database has it.", true)),
+            (StatusCode::ACCEPTED, written("It is taken, and on its way to the database.", true)),
         ],
         problems: kinds(&[&WRITES, &BODIES]),
         open: false,
@@ -127,7 +127,7 @@ fn post_alias(entity: &Entity, route: &str) -> Operation {
         name: format!("post_{}", route.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_")),
         summary: "Write a record, under another name".to_owned(),
         description: "An alias of the entity's own route, which always answers 200 and a message.",
-        answers: vec![(status(StatusCode::OK), answer)],
+        answers: vec![(StatusCode::OK, answer)],
         ..post(entity)
     }
 }
@@ -144,9 +144,9 @@ fn put(entity: &Entity) -> Operation {
         parameters: vec!["id", "IdempotencyKey", "IfMatch", "IfNoneMatchAny", "Prefer", "traceparent"],
         body: Some(body(entity, Form::Replacement)),
         answers: vec![
-            (status(StatusCode::OK), written("The database has it.", false)),
-            (status(StatusCode::CREATED), written("The database has it, and `If-None-Match: *` was asked for.", false)),
-            (status(StatusCode::ACCEPTED), written("It is taken, and on its way to the database.", false)),
+            (StatusCode::OK, written("The database has it.", false)),
+            (StatusCode::CREATED, written("The database has it, and `If-None-Match: *` was asked for.", false)),
+            (StatusCode::ACCEPTED, written("It is taken, and on its way to the database.", false)),
         ],
         problems: kinds(&[&WRITES, &BODIES, &[Kind::InvalidId, Kind::IdsDiffer]]),
         ..post(entity)
@@ -165,8 +165,8 @@ fn delete(entity: &Entity) -> Operation {
         parameters: vec!["id", "IdempotencyKey", "IfMatch", "IfNoneMatchAny", "Prefer", "traceparent"],
         body: None,
         answers: vec![
-            (status(StatusCode::OK), written("The database knows it.", false)),
-            (status(StatusCode::ACCEPTED), written("It is taken, and on its way to the database.", false)),
+            (StatusCode::OK, written("The database knows it.", false)),
+            (StatusCode::ACCEPTED, written("It is taken, and on its way to the database.", false)),
         ],
         problems: bodiless.chain([Kind::InvalidId]).collect(),
         ..post(entity)
@@ -195,7 +195,7 @@ fn get(entity: &Entity, method: &'static str) -> Operation {
         right: Some(Right::Read),
         parameters: vec!["id", "IfMatchRead", "IfNoneMatch", "MinVersion", "Prefer"],
         body: None,
-        answers: vec![(status(StatusCode::OK), found), (status(StatusCode::NOT_MODIFIED), unchanged())],
+        answers: vec![(StatusCode::OK, found), (StatusCode::NOT_MODIFIED, unchanged())],
         problems: vec![
             Kind::InvalidId,
             Kind::InvalidCondition,
@@ -225,8 +225,8 @@ fn patch(entity: &Entity) -> Operation {
         parameters: vec!["id", "IdempotencyKey", "IfMatch", "Prefer", "traceparent"],
         body: Some(json!({"required": true, "content": {"application/merge-patch+json": content}})),
         answers: vec![
-            (status(StatusCode::OK), written("The database has it.", false)),
-            (status(StatusCode::ACCEPTED), written("It is taken, and on its way to the database.", false)),
+            (StatusCode::OK, written("The database has it.", false)),
+            (StatusCode::ACCEPTED, written("It is taken, and on its way to the database.", false)),
         ],
         problems: kinds(&[
             &WRITES,
@@ -262,7 +262,7 @@ fn bulk(entity: &Entity) -> Operation {
         parameters: vec!["IdempotencyKey", "Prefer", "traceparent"],
         body: Some(json!({"required": true, "content": sent})),
         answers: vec![(
-            status(StatusCode::MULTI_STATUS),
+            StatusCode::MULTI_STATUS,
             json!({"description": "What became of each line; the status says nothing about any.", "content": answered}),
         )],
         problems: vec![Kind::InvalidCondition, Kind::UnsupportedMediaType, Kind::UnsupportedEncoding],
@@ -301,7 +301,7 @@ fn get_many(entity: &Entity, method: &'static str) -> Operation {
         right: Some(Right::Read),
         parameters: vec!["ids"],
         body: None,
-        answers: vec![(status(StatusCode::OK), found)],
+        answers: vec![(StatusCode::OK, found)],
         problems: vec![
             Kind::InvalidQuery,
             Kind::InvalidId,
@@ -331,7 +331,7 @@ fn fate(entity: &Entity, method: &'static str) -> Operation {
         right: Some(Right::Read),
         parameters: vec!["id", "version"],
         body: None,
-        answers: vec![(status(StatusCode::OK), told)],
+        answers: vec![(StatusCode::OK, told)],
         problems: vec![
             Kind::InvalidId,
             Kind::UnknownWrite,

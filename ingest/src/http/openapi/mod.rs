@@ -16,6 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
@@ -164,14 +165,17 @@ fn own() -> [Operation; 3] {
         body: None,
         answers: vec![
             (
-                "200",
+                StatusCode::OK,
                 json!({
                     "description": "The document.",
                     "headers": {"ETag": {"schema": {"type": "string"}}},
                     "content": if method == "get" { json!({"application/json": {"schema": {"type": "object"}}}) } else { json!({}) },
                 }),
             ),
-            ("304", json!({"description": "It is as it was.", "headers": {"ETag": {"schema": {"type": "string"}}}})),
+            (
+                StatusCode::NOT_MODIFIED,
+                json!({"description": "It is as it was.", "headers": {"ETag": {"schema": {"type": "string"}}}}),
+            ),
         ],
         problems: vec![Kind::InvalidCondition],
         open: false,
@@ -186,7 +190,7 @@ fn own() -> [Operation; 3] {
         right: None,
         parameters: Vec::new(),
         body: None,
-        answers: vec![("200", text("text/html", "The page."))],
+        answers: vec![(StatusCode::OK, text("text/html", "The page."))],
         problems: Vec::new(),
         open: true,
     };

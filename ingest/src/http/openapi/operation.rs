@@ -23,7 +23,7 @@ pub(super) struct Operation {
     /// Its `requestBody`.
     pub(super) body: Option<Json>,
     /// By status.
-    pub(super) answers: Vec<(&'static str, Json)>,
+    pub(super) answers: Vec<(StatusCode, Json)>,
     pub(super) problems: Vec<Kind>,
     /// Whether it needs no key.
     pub(super) open: bool,
@@ -44,7 +44,7 @@ impl Operation {
             kinds.extend(self.right.map(|_| Kind::Forbidden));
         }
         let mut answers: Map<String, Json> =
-            self.answers.into_iter().map(|(status, answer)| (status.to_owned(), answer)).collect();
+            self.answers.into_iter().map(|(status, answer)| (status.as_str().to_owned(), answer)).collect();
         let bodiless = self.method == "head";
         for (status, kinds) in problems::by_status(kinds) {
             answers.insert(status.as_u16().to_string(), problems::answer(status, &kinds, bodiless));
@@ -68,16 +68,5 @@ impl Operation {
             operation["security"] = json!([]);
         }
         operation
-    }
-}
-
-/// The status of an answer, as the document's keys have it.
-pub(super) fn status(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::OK => "200",
-        StatusCode::CREATED => "201",
-        StatusCode::MULTI_STATUS => "207",
-        StatusCode::NOT_MODIFIED => "304",
-        _ => "202",
     }
 }
