@@ -2,6 +2,7 @@
 //!
 //! `write` is the table of contents: the whole journey of a write on one screen. Knows nothing of `persister`.
 
+mod acknowledge;
 pub mod aliases;
 pub mod app;
 mod away;

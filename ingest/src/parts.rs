@@ -11,6 +11,7 @@ use table::{Database, EntityTable};
 use tokio::sync::mpsc;
 use topic::{LagMetrics, Publisher};
 
+use crate::acknowledge;
 use crate::away::Away;
 use crate::clock::ClockWatch;
 use crate::doubt::Doubts;
@@ -25,9 +26,6 @@ use crate::slot::InstanceSlot;
 use crate::sweep::Sweep;
 use crate::turns::Turns;
 use crate::write::WritePath;
-
-/// Acknowledgements in one script call.
-const ACKNOWLEDGED_BATCH: usize = 256;
 
 /// Puts the parts together and starts their tasks. `identity` is a name that no other process has at the same time.
 pub(crate) fn start(
@@ -56,7 +54,7 @@ pub(crate) fn start(
     topic::watch::supervise(settings.kafka.clone(), topics.clone(), publisher.clone(), kafka.clone(), supervisor);
     database.clone().supervise(mysql.clone(), supervisor);
     supervise_writer(writer.with_pulse(supervisor.pulse("write")), supervisor);
-    supervise_acknowledgements(cache.clone(), acknowledgements, counted.clone(), supervisor);
+    acknowledge::supervise(cache.clone(), acknowledgements, counted.clone(), supervisor);
     let lag = supervise_lag(settings, topics, &cache, (metrics, &counted), supervisor);
     let tables = tables(catalog, &database);
     let relay = Relay {
@@ -238,37 +236,6 @@ fn supervise_writer(writer: Writer, supervisor: &Supervisor) {
             // Its end, too, only comes when the front is gone: the process is stopping.
             () = writer.run() => stopping.cancelled().await,
             () = stopping.cancelled() => {}
-        }
-    });
-}
-
-/// R6: the cache learns of acknowledgements, many at once and off the answers' path.
-fn supervise_acknowledgements(
-    cache: Cache,
-    mut queue: mpsc::Receiver<Logged>,
-    metrics: IngestMetrics,
-    supervisor: &Supervisor,
-) {
-    let (stopping, pulse) = (supervisor.stopping(), supervisor.pulse("acknowledge"));
-    supervisor.spawn("acknowledge", async move {
-        let mut batch = Vec::with_capacity(ACKNOWLEDGED_BATCH);
-        loop {
-            let taken = tokio::select! {
-                biased;
-                taken = queue.recv_many(&mut batch, ACKNOWLEDGED_BATCH) => taken,
-                () = stopping.cancelled() => 0,
-            };
-            if taken == 0 {
-                // Nobody is left to acknowledge to: the front is gone, the process is stopping.
-                return stopping.cancelled().await;
-            }
-            pulse.beat();
-            if let Err(error) = cache.logged(&batch).await {
-                tracing::debug!(%error, "acknowledgements");
-                metrics.acknowledgements_dropped.inc_by(batch.len() as u64);
-            }
-            batch.clear();
-            pulse.rest();
         }
     });
 }

@@ -8,7 +8,7 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use cache::State;
 use record::{Entity, RecordId};
-use serde_json::json;
+use serde::Serialize;
 
 use super::conditions::Conditions;
 use super::fate;
@@ -22,6 +22,14 @@ pub(super) struct Done {
     pub(super) conditions: Conditions,
     /// How long at most the table was waited for, where it was.
     pub(super) waited: Option<Duration>,
+}
+
+/// The body of the answer.
+#[derive(Serialize)]
+struct Told<'d> {
+    id: &'d str,
+    version: u64,
+    state: &'static str,
 }
 
 impl Done {
@@ -65,6 +73,6 @@ impl Done {
     pub(super) fn answer(&self, mut answer: HttpResponseBuilder) -> HttpResponse {
         self.headers(&mut answer);
         let Accepted { version, state, .. } = self.accepted;
-        answer.json(json!({ "id": self.id.as_str(), "version": version.get(), "state": state.as_str() }))
+        answer.json(Told { id: self.id.as_str(), version: version.get(), state: state.as_str() })
     }
 }
