@@ -17,12 +17,7 @@ const BATCH: usize = 256;
 const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Tells the cache until the process stops, and then what waits.
-pub(crate) fn supervise(
-    cache: Cache,
-    queue: mpsc::Receiver<Logged>,
-    metrics: IngestMetrics,
-    supervisor: &Supervisor,
-) {
+pub(crate) fn supervise(cache: Cache, queue: mpsc::Receiver<Logged>, metrics: IngestMetrics, supervisor: &Supervisor) {
     let (stopping, pulse) = (supervisor.stopping(), supervisor.pulse("acknowledge"));
     supervisor.spawn("acknowledge", run(cache, queue, metrics, stopping, pulse));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use cache::State;
 use record::{Entity, RecordId};
@@ -24,6 +24,11 @@ pub(super) struct Done {
     pub(super) waited: Option<Duration>,
 }
 
+pub(super) const WRITE_BEHIND_STATE: HeaderName = HeaderName::from_static("write-behind-state");
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const IDEMPOTENCY_CHECKED: HeaderName = HeaderName::from_static("idempotency-checked");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
 /// The body of the answer.
 #[derive(Serialize)]
 struct Told<'d> {
@@ -42,17 +47,17 @@ impl Done {
         let Accepted { version, state, how } = self.accepted;
         answer
             .insert_header((header::ETAG, format!("\"{version}\"")))
-            .insert_header(("Write-Behind-State", state.as_str()));
+            .insert_header((WRITE_BEHIND_STATE, state.as_str()));
         match how {
             How::Replayed => {
-                answer.insert_header(("Idempotent-Replayed", "true"));
+                answer.insert_header((IDEMPOTENT_REPLAYED, "true"));
             }
             // The record was there; whether it is what this request asks for, only its key could have told.
             How::Found => {
-                answer.insert_header(("Idempotent-Replayed", "true")).insert_header(("Idempotency-Checked", "false"));
+                answer.insert_header((IDEMPOTENT_REPLAYED, "true")).insert_header((IDEMPOTENCY_CHECKED, "false"));
             }
             How::Past if self.conditions.key.is_some() => {
-                answer.insert_header(("Idempotency-Checked", "false"));
+                answer.insert_header((IDEMPOTENCY_CHECKED, "false"));
             }
             How::New | How::Past => {}
         }
@@ -66,7 +71,7 @@ impl Done {
         let waited = self.waited.map(|wait| format!("wait={}", wait.as_secs()));
         let applied: Vec<_> = kept.into_iter().chain(waited).collect();
         if !applied.is_empty() {
-            answer.insert_header(("Preference-Applied", applied.join(", ")));
+            answer.insert_header((PREFERENCE_APPLIED, applied.join(", ")));
         }
     }
 

@@ -8,6 +8,7 @@ use table::EntityTable;
 use tokio::time::Instant;
 
 use super::asked::Asked;
+use super::done::WRITE_BEHIND_STATE;
 use super::front::{record_id, segment};
 use super::{Answer, Front, Problem};
 use crate::callers::Right;
@@ -31,7 +32,7 @@ pub(super) async fn get(front: Data<Front>, request: HttpRequest) -> Answer {
             let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
             answer
                 .insert_header((header::ETAG, format!("\"{version}\"")))
-                .insert_header(("Write-Behind-State", state.as_str()));
+                .insert_header((WRITE_BEHIND_STATE, state.as_str()));
             if known {
                 answer.finish()
             } else {
