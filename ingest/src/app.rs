@@ -12,7 +12,7 @@ use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as HttpApp, HttpServer, web};
 use anyhow::Context;
 use rustls::ServerConfig;
-use service::{Health, Metrics, Supervisor, admin, process, schemas, serving};
+use service::{Health, Metrics, Supervisor, admin, process, reply, schemas, serving};
 use socket2::SockRef;
 use tokio::net::TcpSocket;
 use topic::Publisher;
@@ -156,6 +156,7 @@ fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener
     let (metrics, requests) = (web::Data::new(doors.metrics), web::Data::new(InProgress(doors.requests)));
     let (aliases, origins) = (settings.route_alias.clone(), settings.cors_origins.clone());
     let app = move || {
+        reply::gather();
         HttpApp::new()
             .app_data(metrics.clone())
             .app_data(health.clone())

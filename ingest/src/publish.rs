@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use cache::{Idempotency, Logged, State};
 use record::{Entity, Event, Origin, Version};
-use service::{clock, fail_points};
-use tokio::sync::oneshot;
+use service::{clock, fail_points, reply};
 use tokio::time::{Instant, timeout_at};
 use topic::{Outgoing, Published, TopicError};
 
@@ -31,7 +30,7 @@ impl WritePath {
         }
         let entity = Arc::clone(intent.entity());
         let topic = self.kafka_settings.topic(entity.name());
-        let (acknowledge, acknowledged) = oneshot::channel();
+        let (acknowledge, acknowledged) = reply::channel();
         let Intent { id, wish, trace, idempotency, prefers, .. } = intent;
         let event = Event { id, version, origin: Origin::Write, change: wish.change };
         let tell = stored.then(|| self.tell_cache(&entity, &event, idempotency));
@@ -44,7 +43,7 @@ impl WritePath {
                     tell(*published);
                 }
             }
-            drop(acknowledge.send(delivered));
+            acknowledge.send(delivered);
         });
         match sent {
             Ok(()) if stored && prefers == Some(State::Cached) => Fate::Unacknowledged,

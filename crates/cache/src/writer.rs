@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use record::{Slot, Version, issue_away};
-use service::Pulse;
+use service::reply::Reply;
+use service::{Pulse, reply};
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::{MOST_BYTES, MOST_WRITES};
 use crate::{Cache, CacheError, Write, Written};
 
-type Queued = (Write, oneshot::Sender<Result<Written, CacheError>>);
+type Queued = (Write, Reply<Result<Written, CacheError>>);
 
 /// Where handlers hand in their writes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl WriteQueue {
     /// A write that nobody waits for any more is not sent if it still is in the queue; if it is on its way it happens,
     /// and the relay brings it to the topic.
     pub async fn write(&self, write: Write) -> Result<Written, CacheError> {
-        let (answer, answered) = oneshot::channel();
+        let (answer, answered) = reply::channel();
         self.queue.try_send((write, answer)).map_err(|refused| match refused {
             TrySendError::Full(_) => CacheError::Saturated,
             TrySendError::Closed(_) => CacheError::Away,
@@ -129,12 +130,12 @@ impl Writer {
                 }
                 for (answer, written) in answers.into_iter().zip(written) {
                     // A handler that has gone needs no answer; its write stands and the relay carries it on.
-                    drop(answer.send(written));
+                    answer.send(written);
                 }
             }
             Err(error) => {
                 for answer in answers {
-                    drop(answer.send(Err(error.clone())));
+                    answer.send(Err(error.clone()));
                 }
             }
         }

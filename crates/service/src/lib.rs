@@ -12,6 +12,7 @@ pub mod healthcheck;
 pub mod metrics;
 pub mod process;
 pub mod pulse;
+pub mod reply;
 pub mod schemas;
 pub mod serving;
 pub mod settings;
