@@ -1,7 +1,7 @@
 # Every command of this project. `make` alone lists them; settings are environment variables (`make help`).
 .DEFAULT_GOAL := help
 .PHONY: help install up up-containers up-processes down down-containers down-processes clean clean-containers \
-	clean-processes doctor test chaos lint fmt model model-short fuzz bench bench-memory bench-overload bench-seed dashboard
+	clean-processes doctor test chaos lint fmt model model-short fuzz bench bench-memory bench-micro bench-overload bench-seed dashboard
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -101,6 +101,10 @@ bench: ## what each decision costs, as ratios (ARGS="…" for some)
 bench-memory: ## memory over 10 minutes of overload and over a backlog of 2 million events: curves, flat or not
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 	@$(BUILT)/bench-memory $(ARGS)
+
+bench-micro: ## what the pure parts cost: JSON, Avro, batches, offsets; about a minute (ARGS="wide" for some)
+	$(CARGO) bench --workspace --profile $(PROFILE) --bench transcode -- --quiet $(ARGS)
+	$(CARGO) bench --workspace --profile $(PROFILE) --bench batch -- $(ARGS)
 
 bench-overload: ## ten times what ingest can take: what it accepts is answered in time, and none of it is lost
 	$(CARGO) build --workspace --bins --profile $(PROFILE)

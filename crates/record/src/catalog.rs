@@ -170,6 +170,7 @@ fn assemble(name: EntityName, compiled: Vec<Compiled<'_>>) -> Option<Entity> {
     let (fields, newest) = (last.draft.fields.clone(), last.id);
     let doc = last.draft.records.first().and_then(|root| root.doc.clone());
     let positions = fields.iter().enumerate().map(|(at, field)| (field.name.clone(), at)).collect();
+    let members = fields.iter().map(|field| format!(",\"{}\":", field.name)).collect();
     let versions = compiled
         .into_iter()
         .map(|version| Published {
@@ -179,5 +180,5 @@ fn assemble(name: EntityName, compiled: Vec<Compiled<'_>>) -> Option<Entity> {
             plan: ReadPlan::new(&version.draft.fields, &fields),
         })
         .collect();
-    Some(Entity { name, doc, fields, positions, versions, newest })
+    Some(Entity { name, doc, fields, positions, members, versions, newest })
 }

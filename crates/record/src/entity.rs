@@ -23,6 +23,8 @@ pub struct Entity {
     pub(crate) fields: Vec<Field>,
     /// Where a member's name stands in `fields`; asked only when members come in another order than the schema's.
     pub(crate) positions: HashMap<String, usize>,
+    /// How a field stands in stored JSON, up to its value: `,"name":`. Names need no escapes (`name::check_field`).
+    pub(crate) members: Vec<String>,
     /// Oldest first, never empty.
     pub(crate) versions: Vec<Published>,
     pub(crate) newest: SchemaId,
@@ -139,7 +141,9 @@ impl Entity {
     #[must_use]
     pub fn change(&self, record: Option<&Record<'_>>) -> Change<'static> {
         let Some(record) = record else { return Change::Tombstone };
-        let mut datum = Vec::new();
+        // A union's branch and a length beside each value; more only where a text is beyond 8 KB.
+        let bytes = record.values().iter().map(|value| value.bytes() + 3).sum();
+        let mut datum = Vec::with_capacity(bytes);
         self.write_avro(record, &mut datum);
         Change::Upsert { schema: self.newest, datum: datum.into() }
     }

@@ -110,7 +110,7 @@ impl Front {
     /// get into the cache: it could not be promised to get further.
     pub(super) fn wish(&self, entity: &Entity, body: &[u8]) -> Result<(Option<RecordId>, Wish), Problem> {
         let input = entity.parse_json(body).map_err(Problem::record)?;
-        let mut text = String::with_capacity(body.len());
+        let mut text = String::new();
         entity.write_json(&input.record, &mut text);
         let change = entity.change(Some(&input.record));
         if change.bytes() + ENVELOPE_BYTES > self.event_bytes_most {

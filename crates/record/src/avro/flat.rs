@@ -57,72 +57,68 @@ fn extended(number: &[u8], size: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(number);
 }
 
-/// Reads a value of this kind.
-pub(super) fn read<'a>(kind: &Kind, cursor: &mut Cursor<'a>) -> Result<Value<'a>, Broken> {
-    let borrowed = |text| Value::Text(Cow::Borrowed(text));
-    match kind {
+/// Reads a value of this kind to its place.
+pub(super) fn read<'a>(kind: &Kind, cursor: &mut Cursor<'a>, place: &mut Value<'a>) -> Result<(), Broken> {
+    *place = match kind {
         Kind::Boolean => match cursor.array()? {
-            [0] => Ok(Value::Boolean(false)),
-            [1] => Ok(Value::Boolean(true)),
-            _ => Err("a boolean is neither 0 nor 1"),
+            [0] => Value::Boolean(false),
+            [1] => Value::Boolean(true),
+            _ => return Err("a boolean is neither 0 nor 1"),
         },
-        Kind::Int | Kind::Date | Kind::TimeMillis => integer(kind, i64::from(cursor.int()?)),
-        Kind::Float => {
-            finite(f32::from_le_bytes(cursor.array()?), f32::is_finite).map(|number| Value::Float(without_sign(number)))
-        }
-        Kind::Double => finite(f64::from_le_bytes(cursor.array()?), f64::is_finite)
-            .map(|number| Value::Double(without_sign(number))),
-        Kind::String => cursor.text().map(borrowed),
-        Kind::Bytes => cursor.bytes().map(|bytes| Value::Bytes(Cow::Borrowed(bytes))),
-        Kind::Fixed { size } => cursor.take(*size).map(|bytes| Value::Bytes(Cow::Borrowed(bytes))),
+        Kind::Int | Kind::Date | Kind::TimeMillis => Value::Integer(within(kind, i64::from(cursor.int()?))?),
+        Kind::Float => Value::Float(without_sign(finite(f32::from_le_bytes(cursor.array()?), f32::is_finite)?)),
+        Kind::Double => Value::Double(without_sign(finite(f64::from_le_bytes(cursor.array()?), f64::is_finite)?)),
+        Kind::String => Value::Text(Cow::Borrowed(cursor.text()?)),
+        Kind::Bytes => Value::Bytes(Cow::Borrowed(cursor.bytes()?)),
+        Kind::Fixed { size } => Value::Bytes(Cow::Borrowed(cursor.take(*size)?)),
         Kind::Enum { symbols } => {
             let symbol = symbols.get(cursor.index()?).ok_or("an enum has no such symbol")?;
-            Ok(Value::Text(Cow::Owned(symbol.clone())))
+            Value::Text(Cow::Owned(symbol.clone()))
         }
-        Kind::Uuid { form } => uuid(*form, cursor),
+        Kind::Uuid { form } => Value::Text(uuid(*form, cursor)?),
         Kind::Decimal { precision, scale, form } => {
             let bytes = match form {
                 DecimalForm::Bytes => cursor.bytes()?,
                 DecimalForm::Fixed(size) => cursor.take(*size)?,
             };
-            from_unscaled(bytes, *precision, *scale)
-                .map(|text| Value::Text(Cow::Owned(text)))
-                .ok_or("a decimal has too many digits")
+            let text = from_unscaled(bytes, *precision, *scale).ok_or("a decimal has too many digits")?;
+            Value::Text(Cow::Owned(text))
         }
-        Kind::BigDecimal => big_decimal(cursor.bytes()?),
-        Kind::Json(_) => Err("nested values are read by their shape"),
+        Kind::BigDecimal => Value::Text(Cow::Owned(big_decimal(cursor.bytes()?)?)),
+        Kind::Json(_) => return Err("nested values are read by their shape"),
         // Long, and all the times that are one.
-        _ => integer(kind, cursor.long()?),
-    }
+        _ => Value::Integer(within(kind, cursor.long()?)?),
+    };
+    Ok(())
 }
 
-fn integer<'a>(kind: &Kind, number: i64) -> Result<Value<'a>, Broken> {
-    if in_range(kind, number) { Ok(Value::Integer(number)) } else { Err("a date or time is out of range") }
+fn within(kind: &Kind, number: i64) -> Result<i64, Broken> {
+    if in_range(kind, number) { Ok(number) } else { Err("a date or time is out of range") }
 }
 
 fn finite<T: Copy>(number: T, is_finite: impl Fn(T) -> bool) -> Result<T, Broken> {
     if is_finite(number) { Ok(number) } else { Err("a number is not finite") }
 }
 
-fn uuid<'a>(form: UuidForm, cursor: &mut Cursor<'a>) -> Result<Value<'a>, Broken> {
-    let text = match form {
+fn uuid<'a>(form: UuidForm, cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, Broken> {
+    Ok(match form {
         UuidForm::Fixed => Cow::Owned(uuid::Uuid::from_bytes(cursor.array()?).hyphenated().to_string()),
         UuidForm::Text => {
             let text = cursor.text()?;
             let uuid = uuid::Uuid::try_parse(text).map_err(|_| "a string is no UUID")?;
-            let shown = uuid.hyphenated().to_string();
-            if shown == text { Cow::Borrowed(text) } else { Cow::Owned(shown) }
+            let mut shown = [0; 36];
+            let shown = uuid.hyphenated().encode_lower(&mut shown);
+            if *shown == *text { Cow::Borrowed(text) } else { Cow::Owned(shown.to_owned()) }
         }
-    };
-    Ok(Value::Text(text))
+    })
 }
 
-fn big_decimal<'a>(bytes: &[u8]) -> Result<Value<'a>, Broken> {
+fn big_decimal(bytes: &[u8]) -> Result<String, Broken> {
     let mut inner = Cursor(bytes);
     let number = inner.bytes()?;
     let scale = inner.long()?;
     if !inner.0.is_empty() {
         return Err("a decimal is longer than it says");
     }
-    big_from_avro(number, scale).map(|text| Value::Text(Cow::Owned(text))).ok_or("a decimal has too many digits")
+    big_from_avro(number, scale).ok_or("a decimal has too many digits")
 }

@@ -84,7 +84,11 @@ pub(super) fn read<'a>(
     }
     match shape {
         Shape::Null => Ok(Tree::NULL),
-        Shape::Scalar(kind) => flat::read(kind, cursor).map(|value| plain(kind, value)),
+        Shape::Scalar(kind) => {
+            let mut value = Value::Null;
+            flat::read(kind, cursor, &mut value)?;
+            Ok(plain(kind, value))
+        }
         Shape::Array(items) => {
             let mut trees = Vec::new();
             blocks(cursor, |cursor| {

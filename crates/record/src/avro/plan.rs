@@ -79,12 +79,12 @@ fn convert(writer: &Kind, reader: &Kind) -> Convert {
 pub(crate) fn read<'a>(plan: &ReadPlan, fields: &[Field], datum: &'a [u8]) -> Result<Vec<Value<'a>>, DatumFault> {
     let mut values = vec![Value::Null; fields.len()];
     let mut cursor = Cursor(datum);
+    let mut dropped = Value::Null;
     for step in &plan.steps {
         let target = step.to.and_then(|to| Some((fields.get(to)?, values.get_mut(to)?)));
-        let value = read_step(step, target.as_ref().map(|(field, _)| *field), &mut cursor)
-            .map_err(|what| DatumFault::Malformed { field: step.field.name.clone(), what })?;
-        if let Some((_, place)) = target {
-            *place = value;
+        let (reader, place) = target.map_or((None, &mut dropped), |(field, place)| (Some(field), place));
+        if let Err(what) = read_step(step, reader, &mut cursor, place) {
+            return Err(DatumFault::Malformed { field: step.field.name.clone(), what });
         }
     }
     if !cursor.0.is_empty() {
@@ -98,17 +98,29 @@ pub(crate) fn read<'a>(plan: &ReadPlan, fields: &[Field], datum: &'a [u8]) -> Re
     Ok(values)
 }
 
-fn read_step<'a>(step: &Step, reader: Option<&Field>, cursor: &mut Cursor<'a>) -> Result<Value<'a>, Broken> {
-    match (&step.field.kind, step.convert, reader) {
+/// Straight to where the value belongs: handed back it would be moved five times, as in `json::field`.
+fn read_step<'a>(
+    step: &Step,
+    reader: Option<&Field>,
+    cursor: &mut Cursor<'a>,
+    place: &mut Value<'a>,
+) -> Result<(), Broken> {
+    *place = match (&step.field.kind, step.convert, reader) {
         (Kind::Json(nested), _, reader) => {
             let tree = nested::read(&nested.records, &nested.shape, cursor, 0)?;
-            reader.map_or(Ok(Value::Null), |field| settled(field, &tree))
+            reader.map_or(Ok(Value::Null), |field| settled(field, &tree))?
         }
         (kind, Convert::Nested, Some(Field { kind: Kind::Json(newer), .. })) => {
-            read_widened(kind, step, newer, reader, cursor)
+            read_widened(kind, step, newer, reader, cursor)?
         }
-        (kind, convert, _) => read_flat(kind, &step.field, cursor).map(|value| promoted(convert, value)),
-    }
+        (_, _, _) if step.field.nullable && read_branch(&step.field, cursor)? => Value::Null,
+        (kind, Convert::Same, _) => return flat::read(kind, cursor, place),
+        (kind, convert, _) => {
+            flat::read(kind, cursor, place)?;
+            promoted(convert, std::mem::replace(place, Value::Null))
+        }
+    };
+    Ok(())
 }
 
 /// A flat field that has become one of several types since.
@@ -129,10 +141,6 @@ fn read_widened<'a>(
 
 fn settled<'a>(field: &Field, tree: &crate::nested::Tree<'_>) -> Result<Value<'a>, Broken> {
     settle(field, Mode::Lenient, tree).map_err(|_| "the newest schema does not accept the value")
-}
-
-fn read_flat<'a>(kind: &Kind, field: &Field, cursor: &mut Cursor<'a>) -> Result<Value<'a>, Broken> {
-    if field.nullable && read_branch(field, cursor)? { Ok(Value::Null) } else { flat::read(kind, cursor) }
 }
 
 /// Whether the branch of a nullable field is null.

@@ -11,7 +11,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 use super::{Faults, Pointer};
 use crate::field::{Field, Kind};
 use crate::nested::{Mode, Nested, Normaliser, Tree};
-use crate::scalar::{Given, Refusal, accept, text_within, within};
+use crate::scalar::{Given, Refusal, accept, length_within, text_within, within};
 use crate::value::Value;
 
 const NO_NULL: &str = "must not be null; give a value";
@@ -34,7 +34,7 @@ pub(super) struct FieldSeed<'s, 'a> {
 }
 
 impl<'a> FieldSeed<'_, 'a> {
-    #[inline]
+    #[inline(always)]
     fn flat(self, given: Given<'a>) {
         match flat(self.field, self.mode, given) {
             Ok(value) => *self.slot = Slot::Given(value),
@@ -48,7 +48,14 @@ impl<'a> FieldSeed<'_, 'a> {
         if !matches!(self.field.kind, Kind::String) {
             return self.flat(Given::Text(text));
         }
-        match if self.mode == Mode::Strict { text_within(&self.field.limits, &text) } else { Ok(()) } {
+        let limits = &self.field.limits;
+        let fits = match &text {
+            _ if self.mode == Mode::Lenient => Ok(()),
+            // As it stands in the body: the parser lets no control character stand there, U+0000 among them.
+            Cow::Borrowed(text) => length_within(limits, text),
+            Cow::Owned(text) => text_within(limits, text),
+        };
+        match fits {
             Ok(()) => *self.slot = Slot::Given(Value::Text(text)),
             Err(refusal) => self.refuse(refusal),
         }
@@ -71,7 +78,7 @@ impl<'a> FieldSeed<'_, 'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn flat<'de>(field: &Field, mode: Mode, given: Given<'de>) -> Result<Value<'de>, Refusal> {
     let value = match given {
         Given::Null if field.nullable => return Ok(Value::Null),

@@ -21,15 +21,17 @@ use crate::entity::Entity;
 use crate::scalar::show;
 use crate::value::Value;
 
-/// Appends the values as an object. Field names need no escapes (`name::check_field`).
+/// Appends the values as an object.
 pub(crate) fn write(entity: &Entity, values: &[Value<'_>], out: &mut String) {
-    let mut before = "{\"";
-    for (field, value) in entity.fields().iter().zip(values) {
-        out.push_str(before);
-        out.push_str(&field.name);
-        out.push_str("\":");
+    // Quotes beside each value; more only where something is escaped, or longer than a number.
+    out.reserve(entity.members.iter().zip(values).map(|(member, value)| member.len() + value.bytes() + 2).sum());
+    // Of the first member's comma becomes the brace.
+    let mut open = "{";
+    for ((field, member), value) in entity.fields().iter().zip(&entity.members).zip(values) {
+        out.push_str(open);
+        out.push_str(member.get(open.len()..).unwrap_or_default());
         show(&field.kind, value, out);
-        before = ",\"";
+        open = "";
     }
     out.push('}');
 }

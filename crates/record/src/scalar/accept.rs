@@ -32,7 +32,9 @@ pub(crate) enum Given<'a> {
 }
 
 /// The value of this kind that is meant.
-#[inline]
+// Where the parser has said already what is given, all that remains of this is one comparison with the kind; as a call it
+// moves every value three times.
+#[inline(always)]
 pub(crate) fn accept<'a>(kind: &Kind, given: Given<'a>) -> Result<Value<'a>, Refusal> {
     match kind {
         Kind::Boolean => match given {
@@ -49,7 +51,7 @@ pub(crate) fn accept<'a>(kind: &Kind, given: Given<'a>) -> Result<Value<'a>, Ref
     }
 }
 
-#[inline]
+#[inline(always)]
 fn whole<'a>(kind: &Kind, given: Given<'_>) -> Result<Value<'a>, Refusal> {
     let number = match given {
         Given::Int(number) => Some(number),
@@ -82,6 +84,7 @@ fn single<'a>(kind: &Kind, given: Given<'_>) -> Result<Value<'a>, Refusal> {
     }
 }
 
+#[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "Avro's promotions are these casts")]
 fn double<'a>(kind: &Kind, given: Given<'_>) -> Result<Value<'a>, Refusal> {
     let number = match given {
@@ -142,6 +145,7 @@ fn base64(text: &str) -> Result<Vec<u8>, Refusal> {
     STANDARD.decode(text).map_err(|_| Refusal::new(FaultCode::Format, "expected base64 (standard alphabet, padded)"))
 }
 
+#[cold]
 fn wrong_type(kind: &Kind, given: &Given<'_>) -> Refusal {
     let name = match given {
         Given::Null => "null",

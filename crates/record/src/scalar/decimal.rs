@@ -49,8 +49,7 @@ pub(crate) fn canonical(text: Cow<'_, str>, precision: u32, scale: u32) -> Resul
         let digits = precision - scale;
         return Err(Refusal::new(FaultCode::Range, format!("at most {digits} digits before the point")));
     }
-    let joined = join(plain.negative, whole, kept, scale);
-    Ok(if joined == text { text } else { Cow::Owned(joined) })
+    Ok(as_joined(&plain, whole, kept, scale).map_or(text, Cow::Owned))
 }
 
 /// The same without bounds: only zeros before the point and the sign of zero go.
@@ -62,8 +61,16 @@ pub(crate) fn canonical_big(text: Cow<'_, str>) -> Result<Cow<'_, str>, Refusal>
     if whole.len() + plain.fraction.len() > BIG_DIGITS {
         return Err(Refusal::new(FaultCode::Range, format!("at most {BIG_DIGITS} digits")));
     }
-    let joined = join(plain.negative, whole, plain.fraction, plain.fraction.len());
-    Ok(if joined == text { text } else { Cow::Owned(joined) })
+    let (kept, scale) = (plain.fraction, plain.fraction.len());
+    Ok(as_joined(&plain, whole, kept, scale).map_or(text, Cow::Owned))
+}
+
+/// The canonical text of what was taken apart; `None` when that is how it is written already.
+fn as_joined(plain: &Plain<'_>, whole: &str, kept: &str, scale: usize) -> Option<String> {
+    let zeros = plain.whole.len() - whole.len();
+    let written = zeros == usize::from(whole.is_empty()) && plain.fraction.len() == scale;
+    let signed = plain.negative && only_zeros(whole) && only_zeros(kept);
+    (!written || signed).then(|| join(plain.negative, whole, kept, scale))
 }
 
 fn join(negative: bool, whole: &str, fraction: &str, scale: usize) -> String {
@@ -82,11 +89,21 @@ fn join(negative: bool, whole: &str, fraction: &str, scale: usize) -> String {
 
 /// The unscaled number of a canonical text as minimal two's complement, big-endian.
 pub(crate) fn unscaled(text: &str) -> Vec<u8> {
-    let digits: String = text.chars().filter(|c| *c != '.').collect();
-    match digits.parse::<i128>() {
-        Ok(number) => minimal(&number.to_be_bytes()).to_vec(),
-        Err(_) => digits.parse::<BigInt>().unwrap_or_default().to_signed_bytes_be(),
+    match small(text) {
+        Some(number) => minimal(&number.to_be_bytes()).to_vec(),
+        None => {
+            let digits: String = text.chars().filter(|c| *c != '.').collect();
+            digits.parse::<BigInt>().unwrap_or_default().to_signed_bytes_be()
+        }
     }
+}
+
+/// The same where 128 bits hold it.
+fn small(text: &str) -> Option<i128> {
+    let mut digits = text.bytes().filter(u8::is_ascii_digit).map(|digit| i128::from(digit - b'0'));
+    // Towards the sign: the least number is one further from zero than the greatest.
+    let sign = if text.starts_with('-') { -1 } else { 1 };
+    digits.try_fold(0_i128, |number, digit| number.checked_mul(10)?.checked_add(sign * digit))
 }
 
 /// Without the leading bytes that only repeat the sign.

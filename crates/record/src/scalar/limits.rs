@@ -8,7 +8,7 @@ use crate::field::{Bound, Limits};
 use crate::value::Value;
 
 /// Checks an accepted value against its field's bounds.
-#[inline]
+#[inline(always)]
 pub(crate) fn within(limits: &Limits, value: &Value<'_>) -> Result<(), Refusal> {
     match value {
         Value::Text(text) => text_within(limits, text),
@@ -26,6 +26,12 @@ pub(crate) fn text_within(limits: &Limits, text: &str) -> Result<(), Refusal> {
     if text.bytes().fold(false, |found, byte| found | (byte == 0)) {
         return Err(Refusal::new(FaultCode::Nul, "U+0000 cannot be kept; leave it out"));
     }
+    length_within(limits, text)
+}
+
+/// The same for a text that has no U+0000.
+#[inline]
+pub(crate) fn length_within(limits: &Limits, text: &str) -> Result<(), Refusal> {
     // A text has at most as many characters as bytes, so most need no counting.
     if let Some(most) = limits.max_length.filter(|most| text.len() > *most as usize)
         && text.chars().count() > most as usize

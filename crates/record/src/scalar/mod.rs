@@ -11,7 +11,7 @@ mod time;
 
 pub(crate) use accept::{Given, accept, without_sign};
 pub(crate) use decimal::{big_from_avro, big_to_avro, canonical, canonical_big, from_unscaled, unscaled};
-pub(crate) use limits::{text_within, within};
+pub(crate) use limits::{length_within, text_within, within};
 pub(crate) use show::{show, show_text};
 pub(crate) use time::in_range;
 

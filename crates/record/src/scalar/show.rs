@@ -22,7 +22,7 @@ pub(crate) fn show(kind: &Kind, value: &Value<'_>, out: &mut String) {
                 time::show(clock, *number, out);
                 out.push('"');
             }
-            None => put(out, format_args!("{number}")),
+            None => out.push_str(itoa::Buffer::new().format(*number)),
         },
         Value::Float(number) => show_single(*number, out),
         // Debug is the shortest notation that reads back the same, with an exponent where that is short: valid JSON.
@@ -56,10 +56,9 @@ fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 /// Appends a JSON string: what needs no escape goes over in whole stretches.
 pub(crate) fn show_text(text: &str, out: &mut String) {
-    out.reserve(text.len() + 2);
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
+    while let Some(at) = first_to_escape(rest.as_bytes()) {
         let (clean, tail) = rest.split_at(at);
         out.push_str(clean);
         let mut chars = tail.chars();
@@ -72,6 +71,30 @@ pub(crate) fn show_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// Where the first byte stands that no JSON string holds as it is: most texts have none, so eight are looked at together.
+fn first_to_escape(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        if let Some(within) = first_within(*word) {
+            return Some(at * 8 + within);
+        }
+    }
+    let mut last = [b' '; 8];
+    last.get_mut(..rest.len())?.copy_from_slice(rest);
+    first_within(last).map(|within| words.len() * 8 + within)
+}
+
+/// Each of the three sets the high bit of a byte that it looks for, and maybe of bytes behind that one, never of one before it.
+fn first_within(word: [u8; 8]) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    let word = u64::from_le_bytes(word);
+    let below = |word: u64, least: u8| word.wrapping_sub(EACH * u64::from(least)) & !word;
+    let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    let found = (below(word, 0x20) | equal(b'"') | equal(b'\\')) & HIGH;
+    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+}
+
 fn escape(c: char, out: &mut String) {
     match c {
         '"' => out.push_str("\\\""),
@@ -80,5 +103,27 @@ fn escape(c: char, out: &mut String) {
         '\r' => out.push_str("\\r"),
         '\t' => out.push_str("\\t"),
         _ => put(out, format_args!("\\u{:04x}", u32::from(c))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_text_shows_as_one_character_after_another(text in r#"([ -~]|["\\\x00-\x1f\x7f-\u{ff}€𝄞]){0,40}"#) {
+            let mut expected = String::from("\"");
+            for c in text.chars() {
+                if c < ' ' || c == '"' || c == '\\' { escape(c, &mut expected) } else { expected.push(c) }
+            }
+            expected.push('"');
+            let mut shown = String::new();
+            show_text(&text, &mut shown);
+            prop_assert_eq!(&shown, &expected);
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+        }
     }
 }

@@ -3,8 +3,6 @@
 //! Years are 1000 to 9999, because the column must hold them. Must never round: digits that the type does not have are
 //! refused unless they are zero.
 
-use std::fmt::Write;
-
 use chrono::{Datelike, NaiveDate};
 
 use super::Refusal;
@@ -130,8 +128,17 @@ impl Scan<'_> {
     }
 
     /// Exactly so many digits.
-    fn number(&mut self, digits: u32) -> Result<i64, Fault> {
-        (0..digits).try_fold(0, |number, _| Some(number * 10 + self.digit()?)).ok_or(Fault::Format)
+    fn number(&mut self, digits: usize) -> Result<i64, Fault> {
+        let (head, rest) = self.0.split_at_checked(digits).ok_or(Fault::Format)?;
+        self.0 = rest;
+        let mut number = 0;
+        for digit in head {
+            if !digit.is_ascii_digit() {
+                return Err(Fault::Format);
+            }
+            number = number * 10 + i64::from(digit - b'0');
+        }
+        Ok(number)
     }
 
     fn expect(&mut self, wanted: u8) -> Result<(), Fault> {
@@ -256,6 +263,8 @@ fn show_time(units: i64, digits: u32, out: &mut String) {
 }
 
 fn padded(number: i64, width: usize, out: &mut String) {
-    // Writing into a String cannot fail.
-    write!(out, "{number:0width$}").unwrap_or_default();
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number);
+    out.push_str("000000000".get(digits.len()..width).unwrap_or_default());
+    out.push_str(digits);
 }

@@ -42,11 +42,13 @@ fn the_other_original_projects_flags_become_a_user_by_template() {
 fn every_fault_of_a_user_has_its_pointer() {
     let users = users();
     let long = "x".repeat(256);
-    let table: [(&str, &[(&str, &str)]); 24] = [
+    let table: [(&str, &[(&str, &str)]); 25] = [
         ("", &[("", "syntax")]),
         ("{", &[("", "syntax")]),
         (r#"{"name":"a","age":1} x"#, &[("", "syntax")]),
         (r#"{"name":"a","nope":1,"age":}"#, &[("", "syntax")]),
+        // Which is why a text that stands in the body as it is needs no look for it.
+        ("{\"name\":\"a\u{0}b\",\"age\":1}", &[("", "syntax")]),
         ("[]", &[("", "type")]),
         ("null", &[("", "type")]),
         ("\"{}\"", &[("", "type")]),

@@ -5,6 +5,7 @@
 #![allow(clippy::too_many_lines, clippy::type_complexity)]
 
 mod bodies;
+mod cost;
 mod events;
 mod gate;
 mod generate;
