@@ -33,8 +33,8 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 #[derive(Serialize)]
 struct Told<'d> {
     id: &'d str,
-    version: u64,
     state: &'static str,
+    version: u64,
 }
 
 impl Done {
@@ -78,6 +78,6 @@ impl Done {
     pub(super) fn answer(&self, mut answer: HttpResponseBuilder) -> HttpResponse {
         self.headers(&mut answer);
         let Accepted { version, state, .. } = self.accepted;
-        answer.json(Told { id: self.id.as_str(), version: version.get(), state: state.as_str() })
+        answer.json(Told { id: self.id.as_str(), state: state.as_str(), version: version.get() })
     }
 }
