@@ -126,6 +126,10 @@ impl Connector {
                     self.current.send_replace(Some(Live { connection: connection.clone(), number }));
                     self.gone.send_replace(false);
                     let used = self.probe_until_broken(connection, number, redis, stopping).await;
+                    if used.is_ok() && stopping.is_cancelled() {
+                        // It stays for those that have something to say before they end, too.
+                        break;
+                    }
                     self.current.send_replace(None);
                     used?;
                     redis.away("the connection broke");
