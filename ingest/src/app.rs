@@ -168,9 +168,10 @@ fn server(settings: &Settings, front: Front, doors: Doors, listener: TcpListener
             .wrap(from_fn(http::admitted))
             .wrap(Condition::new(!origins.is_empty(), http::cors(&origins)))
             .wrap(from_fn(http::told))
-            .wrap(from_fn(http::unread))
             .wrap(from_fn(http::farewell))
             .wrap(from_fn(http::edge))
+            // Of all the outermost: it holds the body of the request until the answer, which the edge may have made anew, is out.
+            .wrap(from_fn(http::unread))
             .configure(http::routes(Arc::clone(&front), &aliases))
             .default_service(web::to(|| async { Problem::no_route() }))
     };

@@ -77,6 +77,7 @@ fn refused(url: &str, key: &str, refusal: &Refusal, sent: Sent) -> Result<bool> 
     wire.send(&if at_once { head + &body } else { head })?;
     let told = wire.answer()?;
     ensure!(told.status == refusal.status, "not {}: {}", refusal.status, told.head);
+    ensure!(told.json()?["instance"].is_string(), "the refusal does not name its request: {}", told.json()?);
     if told.ends {
         wire.ends()?;
         return Ok(false);

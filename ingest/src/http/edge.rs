@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::{HttpMetrics, Problem, ProblemKind};
 
-/// The outermost of all.
+/// Outside of whatever answers or refuses.
 pub(crate) async fn edge<B: MessageBody + 'static>(
     metrics: Data<HttpMetrics>,
     request: ServiceRequest,
