@@ -14,7 +14,7 @@ use crate::answers::{
 };
 use crate::call::Call;
 use crate::connect::{Connector, Reading};
-use crate::keys::{SHARDS, Shard, member, slots};
+use crate::keys::{SHARDS, Shard, located, slots};
 use crate::reply::{looked, page, stored, sum, version, written};
 use crate::scripts::Scripts;
 use crate::{CacheError, RedisSettings, keys, reply};
@@ -55,7 +55,7 @@ impl Cache {
     /// [`CacheError`] for the whole batch; after [`CacheError::Unanswered`] the writes may have happened.
     pub async fn write(&self, writes: &[Write], seen: Version) -> Result<Vec<Result<Written, CacheError>>, CacheError> {
         let shards = u64::from(SHARDS);
-        let members = members(writes.iter().map(|write| (&*write.entity, &write.id)));
+        let members: Vec<_> = writes.iter().map(|write| located(&write.entity, &write.id)).collect();
         let mut call = Call::of(&self.scripts.write);
         let places = call.shards(members.iter().map(|(_, shard)| *shard));
         call.arg(self.connector.epoch())
@@ -100,7 +100,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; to call again is harmless, and so is not to: the relay then sends a duplicate.
     pub async fn logged(&self, entries: &[Logged]) -> Result<u64, CacheError> {
-        let members = members(entries.iter().map(|entry| (&*entry.entity, &entry.id)));
+        let members: Vec<_> = entries.iter().map(|entry| located(&entry.entity, &entry.id)).collect();
         let mut call = Call::of(&self.scripts.logged);
         let places = call.shards(members.iter().map(|(_, shard)| *shard));
         for (entry, (member, shard)) in entries.iter().zip(&members) {
@@ -119,7 +119,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; to call again is harmless and necessary.
     pub async fn settle(&self, entries: &[Settled]) -> Result<u64, CacheError> {
-        let members = members(entries.iter().map(|entry| (&*entry.entity, &entry.id)));
+        let members: Vec<_> = entries.iter().map(|entry| located(&entry.entity, &entry.id)).collect();
         let mut call = Call::of(&self.scripts.settle);
         let places = call.shards(members.iter().map(|(_, shard)| *shard));
         call.arg(millis(self.settings.settled_ttl_s));
@@ -149,8 +149,7 @@ impl Cache {
     pub async fn dead(&self, entries: &[Dead]) -> Result<u64, CacheError> {
         let mut call = Call::of(&self.scripts.dead);
         for entry in entries {
-            let member = member(&entry.entity, &entry.id);
-            let shard = Shard::of(&member);
+            let (member, shard) = located(&entry.entity, &entry.id);
             call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.outbox()).key(shard.unsettled());
             call.arg(member).arg(entry.version.get()).arg(u8::from(entry.in_vain));
         }
@@ -162,8 +161,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]: the cache may have the record or not.
     pub async fn look(&self, entity: &str, id: &RecordId) -> Result<Looked, CacheError> {
-        let member = member(entity, id);
-        let shard = Shard::of(&member);
+        let (member, shard) = located(entity, id);
         let token = format!("{}-{}", self.instance, self.tokens.fetch_add(1, Ordering::Relaxed));
         let mut call = Call::of(&self.scripts.read);
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.epoch()).key(shard.incomplete());
@@ -187,8 +185,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; the record is then simply not cached.
     pub async fn fill(&self, lease: &Lease, entry: &Entry) -> Result<bool, CacheError> {
-        let member = member(&entry.entity, &entry.id);
-        let shard = Shard::of(&member);
+        let (member, shard) = located(&entry.entity, &entry.id);
         let (payload, deleted, schema) = stored(&entry.content);
         let mut call = Call::of(&self.scripts.fill);
         call.key(shard.record(&member)).key(shard.lease(&member)).key(shard.last()).key(shard.epoch());
@@ -252,8 +249,8 @@ impl Cache {
     /// [`CacheError`].
     pub async fn state(&self, entity: &str, id: &RecordId) -> Result<Option<(Version, State)>, CacheError> {
         let (mut connection, number) = self.connector.connection()?;
-        let member = member(entity, id);
-        let key = Shard::of(&member).record(&member);
+        let (member, shard) = located(entity, id);
+        let key = shard.record(&member);
         let mut ask = redis::cmd("HMGET");
         let answer: Result<[Value; 2], _> =
             ask.arg(&key).arg("version").arg("state").query_async(&mut connection).await;
@@ -309,7 +306,7 @@ impl Cache {
     /// R8: to be said before a version of this record is issued without Redis; when the process reaches Redis again, it
     /// declares the record's shard incomplete first.
     pub fn bypassed(&self, entity: &str, id: &RecordId) {
-        self.connector.bypassed(Shard::of(&member(entity, id)));
+        self.connector.bypassed(located(entity, id).1);
     }
 
     /// R15: settles were given up: at the next contact the epoch is raised, since a record may count as current that is not.
@@ -345,16 +342,6 @@ pub(crate) fn done_of(script: &str, (done, refused, why): (u64, u64, Option<Stri
         tracing::error!(script, refused, why, "{script}: Redis refused {refused} entries for good: {why:?}");
     }
     done
-}
-
-/// How records are named in Redis, and where they are.
-fn members<'r>(records: impl Iterator<Item = (&'r str, &'r RecordId)>) -> Vec<(String, Shard)> {
-    let located = records.map(|(entity, id)| {
-        let member = member(entity, id);
-        let shard = Shard::of(&member);
-        (member, shard)
-    });
-    located.collect()
 }
 
 /// As the write script has it.

@@ -130,6 +130,13 @@ pub(crate) fn slot(number: u8) -> String {
     format!("wb:{{slot}}:{number}")
 }
 
+/// A record's name in Redis, and the shard in which it is.
+pub(crate) fn located(entity: &str, id: &RecordId) -> (String, Shard) {
+    let member = member(entity, id);
+    let shard = Shard::of(&member);
+    (member, shard)
+}
+
 /// How a record is named in the outbox and the unsettled. Neither part can contain a colon.
 pub(crate) fn member(entity: &str, id: &RecordId) -> String {
     format!("{entity}:{}", id.as_str())

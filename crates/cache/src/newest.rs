@@ -6,7 +6,7 @@ use redis::Value;
 
 use crate::answers::State;
 use crate::call::Call;
-use crate::keys::{Shard, member};
+use crate::keys::located;
 use crate::reply::{AWAITED, parse, state, unexpected, version};
 use crate::{Cache, CacheError};
 
@@ -47,8 +47,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`].
     pub async fn newest(&self, entity: &str, id: &RecordId) -> Result<Newest, CacheError> {
-        let member = member(entity, id);
-        let shard = Shard::of(&member);
+        let (member, shard) = located(entity, id);
         let mut call = Call::of(&self.scripts.newest);
         call.key(shard.record(&member)).key(shard.epoch()).key(shard.incomplete()).arg(self.epoch());
         newest(self.call(&call).await?)

@@ -6,7 +6,7 @@ use redis::Value;
 use crate::answers::{Doubt, Logged, PendingEntry, UnsettledEntry, UnsettledPage};
 use crate::cache::done_of;
 use crate::call::Call;
-use crate::keys::{Shard, member};
+use crate::keys::{Shard, located, member};
 use crate::reply::{pending, unsettled_page};
 use crate::{Cache, CacheError};
 
@@ -34,8 +34,8 @@ impl Cache {
     pub async fn behind(&self, entries: &[UnsettledEntry]) -> Result<Vec<PendingEntry>, CacheError> {
         let mut pipe = redis::pipe();
         for entry in entries {
-            let member = member(&entry.entity, &entry.id);
-            pipe.cmd("HMGET").arg(Shard::of(&member).record(&member));
+            let (member, shard) = located(&entry.entity, &entry.id);
+            pipe.cmd("HMGET").arg(shard.record(&member));
             pipe.arg("version").arg("payload").arg("deleted").arg("schema").arg("trace");
         }
         let held: Vec<[Option<String>; 5]> = self.pipe(&pipe).await?;
@@ -56,8 +56,8 @@ impl Cache {
     pub async fn produced_again(&self, entries: &[Logged]) -> Result<u64, CacheError> {
         let mut call = Call::of(&self.scripts.again);
         for entry in entries {
-            let member = member(&entry.entity, &entry.id);
-            call.key(Shard::of(&member).record(&member));
+            let (member, shard) = located(&entry.entity, &entry.id);
+            call.key(shard.record(&member));
             call.arg(entry.version.get()).arg(entry.partition).arg(entry.offset).arg(entry.at);
         }
         self.call(&call).await.map(|done| done_of("again", done))
