@@ -72,9 +72,7 @@ pub async fn run(servers: Servers, extent: Extent) -> Result<Report> {
     for connections in connections {
         let of = |what: &str| format!("{what}, {connections} connections");
         for ours in ["logged", "cached"] {
-            for reference in ["no-op", "thin"] {
-                report.compare(&of(ours), &of(reference));
-            }
+            report.compare(&of(ours), &of("thin"));
             for cpu in ["CPU", "Redis CPU", "Kafka CPU"] {
                 report.compare(&of(&format!("{ours} {cpu}")), &of(&format!("thin {cpu}")));
             }

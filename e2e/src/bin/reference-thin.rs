@@ -14,7 +14,7 @@ use clap::Parser;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use record::{Change, Entity};
+use record::Entity;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use service::settings::{ProcessSettings, Secret};
@@ -57,11 +57,7 @@ async fn put(thin: Data<Thin>, path: Path<(String, String)>, body: Bytes) -> Res
     let (mut redis, failed) = (thin.redis.clone(), |error: &dyn std::fmt::Display| Failed(error.to_string()));
     let _: () = redis.set(format!("thin:{name}:{id}"), text).await.map_err(|error| failed(&error))?;
     let version = (clock::now_micros() / 16 * 16).to_string();
-    let value = match &change {
-        Change::Upsert { .. } => change.to_value(),
-        Change::Tombstone => None,
-    };
-    let value = value.ok_or_else(|| Failed("no value".to_owned()))?;
+    let value = change.to_value().ok_or_else(|| Failed("no value".to_owned()))?;
     let header = |key, value| Header { key, value: Some(value) };
     let headers = OwnedHeaders::new_with_capacity(3)
         .insert(header("version", version.as_str()))

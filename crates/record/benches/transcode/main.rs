@@ -4,7 +4,7 @@
 //! without a second schema. A round measures all of them; the ratios are taken within rounds, since a machine changes between
 //! them, and the median of the ratios is told.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench fails loudly and prints")]
 
 mod table;
 mod users;
